@@ -1,0 +1,102 @@
+// Package audit is the record: what was asked, by whom, with which key, and how it ended.
+//
+// An [Entry] commits in the same database transaction as the decision that it describes, so there is no MAC without its
+// entry and no entry without its decision. Its index is gapless and in commit order. An entry holds all inputs that a
+// replay needs, and never a key, a PIN or a clear secret: its types have no place for one.
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/pursekeeper/pursekeeper/policy"
+)
+
+// Version is the version of the encoding that this package writes.
+const Version = 1
+
+// Event is what an entry is about: an operation of the API, or something that the signer noticed.
+type Event string
+
+// Events that are no operation.
+const (
+	Started            Event = "Started"            // the service opened its token and store
+	KeyExposure        Event = "KeyExposure"        // what the try to extract a card key from a master found
+	UnexplainedCounter Event = "UnexplainedCounter" // alarm: a card's counter passed values at which nothing was authorised
+	Contradiction      Event = "Contradiction"      // alarm: a right TAC for a transaction declared not applied
+	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
+)
+
+// Entry is one line of the record. Empty fields are left out of the encoding.
+type Entry struct {
+	Version int       `json:"v"`
+	Time    time.Time `json:"time"` // by the signer's clock, UTC; order is the index, never this
+	Event   Event     `json:"event"`
+
+	Client string      `json:"client,omitempty"` // as its certificate proved
+	Role   policy.Role `json:"role,omitempty"`
+	Policy string      `json:"policy,omitempty"` // digest of the policy that decided
+
+	KeySet      string `json:"keySet,omitempty"`
+	Card        string `json:"card,omitempty"`  // 16 hex digits of the card's factor
+	Purse       string `json:"purse,omitempty"` // ED or EP
+	Transaction string `json:"transaction,omitempty"`
+	Settlement  string `json:"settlement,omitempty"`
+
+	Key      *Key   `json:"key,omitempty"`
+	Boundary string `json:"boundary,omitempty"`
+	Inputs   Inputs `json:"inputs,omitzero"`
+
+	Outcome string    `json:"outcome"`
+	Detail  string    `json:"detail,omitempty"`
+	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
+	Settled []Settled `json:"settled,omitempty"`
+}
+
+// Key names a key version.
+type Key struct {
+	Set     string `json:"set"`
+	Kind    string `json:"kind"`
+	Version int    `json:"version"`
+	KCV     string `json:"kcv"`
+}
+
+// Inputs are the values that a replay computes from, in upper-case hex where the card sends bytes.
+type Inputs struct {
+	Initialize string `json:"initialize,omitempty"` // the INITIALIZE answer as received
+	AmountFen  uint64 `json:"amountFen,omitempty"`
+	Terminal   string `json:"terminal,omitempty"`
+	Date       string `json:"date,omitempty"`
+	Time       string `json:"time,omitempty"`
+	TAC        string `json:"tac,omitempty"`
+}
+
+// Settled is what an answer proved about an earlier transaction.
+type Settled struct {
+	Transaction string `json:"transaction"`
+	Outcome     string `json:"outcome"`
+	Evidence    string `json:"evidence"`
+}
+
+// Encode writes the entry as one line of JSON: the fields in the order of this struct, no spaces, no HTML escapes beyond
+// encoding/json's own. Two encodings of one entry are the same bytes.
+func (e Entry) Encode() ([]byte, error) {
+	if e.Event == "" || e.Outcome == "" || e.Time.IsZero() {
+		return nil, fmt.Errorf("audit entry: event %q, outcome %q, time %v: all three are needed", e.Event, e.Outcome, e.Time)
+	}
+	e.Version = Version
+	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	return json.Marshal(e)
+}
+
+// Decode reads what Encode wrote; a version other than Version is an error.
+func Decode(line []byte) (e Entry, err error) {
+	if err := json.Unmarshal(line, &e); err != nil {
+		return Entry{}, fmt.Errorf("audit entry: %w", err)
+	}
+	if e.Version != Version {
+		return Entry{}, fmt.Errorf("audit entry: version %d, expected %d", e.Version, Version)
+	}
+	return e, nil
+}

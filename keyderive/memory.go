@@ -1,0 +1,127 @@
+package keyderive
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/subtle"
+	"fmt"
+
+	"github.com/pursekeeper/pursekeeper/crypto/cbcmac"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
+)
+
+// InMemory is the engine of keys held as bytes: the second engine of the vectors, and what is left to do in the process
+// behind the CARD and PROCESS boundaries. key is 16 bytes and stays the caller's, who wipes it after the last Lend.
+//
+// Derived keys live in locked memory from Derive until the end of the Lend. The expanded schedule of the cipher that uses
+// one lives in ordinary Go memory until it is collected; core dumps are off in the service for that reason.
+func InMemory(alg suite.Algorithm, key secret.Bytes) (Key, error) {
+	if !alg.Valid() || key.Len() != suite.KeySize {
+		return nil, fmt.Errorf("key in memory: %v, %d bytes, expected %d", alg, key.Len(), suite.KeySize)
+	}
+	return memoryKey{alg, key}, nil
+}
+
+type memoryKey struct {
+	alg suite.Algorithm
+	key secret.Bytes
+}
+
+func (k memoryKey) Algorithm() suite.Algorithm { return k.alg }
+
+func (k memoryKey) Lend(ctx context.Context, levels Path, use func(Unit) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	loan := &memoryLoan{alg: k.alg}
+	defer loan.end()
+	var unit Unit = &memoryUnit{loan: loan, key: k.key}
+	for _, level := range levels.Levels() {
+		var err error
+		if unit, err = unit.Derive(level, ToDerive); err != nil {
+			return err
+		}
+	}
+	return use(unit)
+}
+
+// memoryLoan owns the derived keys of one Lend and wipes them at its end.
+type memoryLoan struct {
+	alg   suite.Algorithm
+	owned []secret.Bytes
+}
+
+func (l *memoryLoan) end() {
+	for i := range l.owned {
+		l.owned[i].Wipe()
+	}
+}
+
+// own moves value into locked memory for the rest of the loan.
+func (l *memoryLoan) own(value []byte) *memoryUnit {
+	key := secret.Take(value)
+	l.owned = append(l.owned, key)
+	return &memoryUnit{loan: l, key: key}
+}
+
+// memoryUnit opens its cipher at its first use.
+type memoryUnit struct {
+	loan  *memoryLoan
+	key   secret.Bytes
+	block cipher.Block
+}
+
+func (u *memoryUnit) cipher() (cipher.Block, error) {
+	if u.block == nil {
+		block, err := u.loan.alg.New(u.key.Reveal("to open its cipher in memory"))
+		if err != nil {
+			return nil, err
+		}
+		u.block = block
+	}
+	return u.block, nil
+}
+
+func (u *memoryUnit) Derive(data [16]byte, _ Purpose) (Unit, error) {
+	value, err := u.ECB(data[:])
+	if err != nil {
+		return nil, err
+	}
+	return u.loan.own(value), nil
+}
+
+func (u *memoryUnit) FoldHalves() (Unit, error) {
+	if u.loan.alg != suite.TDES {
+		return nil, fmt.Errorf("fold %v key halves: %w", u.loan.alg, ErrUnsupported)
+	}
+	key := u.key.Reveal("to fold its halves in memory")
+	var folded [suite.KeySize]byte // K‖K; own zeroes it
+	subtle.XORBytes(folded[:8], key[:8], key[8:])
+	copy(folded[8:], folded[:8])
+	return u.loan.own(folded[:]), nil
+}
+
+func (u *memoryUnit) CBC(iv, padded []byte) ([]byte, error) {
+	block, err := u.cipher()
+	if err != nil {
+		return nil, err
+	}
+	return cbcmac.Chain(block, iv, padded)
+}
+
+func (u *memoryUnit) ECB(blocks []byte) ([]byte, error) {
+	block, err := u.cipher()
+	if err != nil {
+		return nil, err
+	}
+	size := block.BlockSize()
+	if len(blocks) == 0 || len(blocks)%size != 0 {
+		return nil, fmt.Errorf("ecb input: %d bytes, expected a positive multiple of %d", len(blocks), size)
+	}
+	out := make([]byte, len(blocks))
+	for at := 0; at < len(blocks); at += size {
+		block.Encrypt(out[at:at+size], blocks[at:at+size])
+	}
+	return out, nil
+}

@@ -1,0 +1,180 @@
+// Package policy says who may do what, with which key set, up to what amount.
+//
+// It is pure and at the bottom of the house: no clock, no I/O, no import of the project, so that its test is a table that a
+// security officer can read. [Policy.Decide] turns a request into a [Grant]; the signer's operations take a Grant and
+// refuse the zero one, so that nothing is computed without a decision. The default is deny.
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Operation is one method of the API, by its name there.
+type Operation string
+
+// The operations.
+const (
+	AuthorizeLoad    Operation = "AuthorizeLoad"
+	ConfirmLoad      Operation = "ConfirmLoad"
+	BeginSettlement  Operation = "BeginSettlement"
+	SettleLoad       Operation = "SettleLoad"
+	GetTransaction   Operation = "GetTransaction"
+	ListTransactions Operation = "ListTransactions"
+	UnlockCard       Operation = "UnlockCard"
+)
+
+// Operations returns every operation once.
+func Operations() []Operation {
+	return []Operation{
+		AuthorizeLoad, ConfirmLoad, BeginSettlement, SettleLoad, GetTransaction, ListTransactions, UnlockCard,
+	}
+}
+
+// Role is what a client is to the signer.
+type Role string
+
+// The roles.
+const (
+	Platform     Role = "platform"
+	Reader       Role = "reader"
+	Officer      Role = "officer"
+	Auditor      Role = "auditor"
+	Personaliser Role = "personaliser"
+	Operator     Role = "operator"
+)
+
+// Roles returns every role once.
+func Roles() []Role { return []Role{Platform, Reader, Officer, Auditor, Personaliser, Operator} }
+
+// rights is the first fixed rule set: the operations of each role. A role or operation that is not here is denied.
+var rights = map[Role][]Operation{
+	Platform: {AuthorizeLoad, ConfirmLoad, BeginSettlement, SettleLoad, GetTransaction, ListTransactions},
+	Officer:  {UnlockCard, GetTransaction, ListTransactions},
+	Auditor:  {GetTransaction, ListTransactions},
+}
+
+// Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the
+// largest amount of one transaction in fen (0: no ceiling of its own).
+type Client struct {
+	Name         string
+	Identity     string
+	Role         Role
+	KeySets      []string
+	MaxAmountFen uint64
+}
+
+// Policy is a validated set of clients. The zero Policy knows nobody and denies everything.
+type Policy struct {
+	clients map[string]Client // by identity
+	digest  string
+}
+
+// New validates clients. Names and identities are unique, roles are known.
+func New(clients []Client) (*Policy, error) {
+	p := &Policy{clients: make(map[string]Client, len(clients))}
+	names := make(map[string]bool, len(clients))
+	var canonical []string
+	for i, c := range clients {
+		switch {
+		case c.Name == "":
+			return nil, fmt.Errorf("client %d: name is empty", i+1)
+		case names[c.Name]:
+			return nil, fmt.Errorf("client %q: name is used twice", c.Name)
+		case c.Identity == "":
+			return nil, fmt.Errorf("client %q: identity is empty", c.Name)
+		case p.clients[c.Identity].Name != "":
+			return nil, fmt.Errorf("client %q: identity %q is also client %q's", c.Name, c.Identity, p.clients[c.Identity].Name)
+		case !slices.Contains(Roles(), c.Role):
+			return nil, fmt.Errorf("client %q: role %q: expected one of %v", c.Name, c.Role, Roles())
+		}
+		c.KeySets = slices.Sorted(slices.Values(c.KeySets))
+		names[c.Name] = true
+		p.clients[c.Identity] = c
+		canonical = append(canonical, fmt.Sprintf("%q %q %q %q %d\n", c.Identity, c.Name, c.Role, c.KeySets, c.MaxAmountFen))
+	}
+	slices.Sort(canonical)
+	sum := sha256.Sum256([]byte(strings.Join(canonical, "")))
+	p.digest = hex.EncodeToString(sum[:])
+	return p, nil
+}
+
+// Digest identifies the policy in the record: SHA-256 over its clients in canonical order, in hex.
+func (p *Policy) Digest() string { return p.digest }
+
+// Caller is a client that its certificate proved. The zero Caller is nobody.
+type Caller struct{ client Client }
+
+// Name is the client's name, "" for nobody.
+func (c Caller) Name() string { return c.client.Name }
+
+// Role is the client's role.
+func (c Caller) Role() Role { return c.client.Role }
+
+// Identify finds the one client among the names that a verified certificate carries; none, or two, is a denial.
+func (p *Policy) Identify(names []string) (Caller, error) {
+	var found Caller
+	for _, name := range names {
+		client, ok := p.clients[name]
+		if !ok {
+			continue
+		}
+		if found.client.Name != "" && found.client.Name != client.Name {
+			return Caller{}, &Denied{Reason: "the certificate names two clients"}
+		}
+		found = Caller{client}
+	}
+	if found.client.Name == "" {
+		return Caller{}, &Denied{Reason: "the certificate names no client of this signer"}
+	}
+	return found, nil
+}
+
+// Request is what Decide is asked.
+type Request struct {
+	Caller    Caller
+	Operation Operation
+	KeySet    string
+}
+
+// Grant is a decision in favour, and the only way to the signer's keys. The zero Grant allows nothing.
+type Grant struct {
+	operation Operation
+	keySet    string
+	maxAmount uint64
+	digest    string
+}
+
+// Allows reports whether g was given for this operation on this key set.
+func (g Grant) Allows(op Operation, keySet string) bool {
+	return g.operation != "" && g.operation == op && g.keySet == keySet
+}
+
+// Ceiling is the largest amount of one transaction in fen that g allows; ok is false when there is none. It is applied
+// where the transaction is recorded, so that a refusal keeps what the card proved and a retry gets what was recorded.
+func (g Grant) Ceiling() (fen uint64, ok bool) { return g.maxAmount, g.maxAmount > 0 }
+
+// Policy is the digest of the policy that decided.
+func (g Grant) Policy() string { return g.digest }
+
+// Denied is a decision against.
+type Denied struct{ Reason string }
+
+func (d *Denied) Error() string { return "permission denied: " + d.Reason }
+
+// Decide grants r or returns a *Denied.
+func (p *Policy) Decide(r Request) (Grant, error) {
+	c := r.Caller.client
+	switch {
+	case c.Name == "":
+		return Grant{}, &Denied{Reason: "the caller is not known"}
+	case !slices.Contains(rights[c.Role], r.Operation):
+		return Grant{}, &Denied{Reason: fmt.Sprintf("role %s may not %s", c.Role, r.Operation)}
+	case !slices.Contains(c.KeySets, r.KeySet):
+		return Grant{}, &Denied{Reason: fmt.Sprintf("client %s may not use key set %q", c.Name, r.KeySet)}
+	}
+	return Grant{operation: r.Operation, keySet: r.KeySet, maxAmount: c.MaxAmountFen, digest: p.digest}, nil
+}

@@ -1,0 +1,124 @@
+package policy
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Who may do what. A row for every role, a column for every operation: the test fails when either list grows without it.
+func TestRolesAndOperations(t *testing.T) {
+	const yes, no = true, false
+	columns := []Operation{
+		AuthorizeLoad, ConfirmLoad, BeginSettlement, SettleLoad, GetTransaction, ListTransactions, UnlockCard,
+	}
+	table := map[Role][]bool{
+		Platform:     {yes, yes, yes, yes, yes, yes, no},
+		Reader:       {no, no, no, no, no, no, no},
+		Officer:      {no, no, no, no, yes, yes, yes},
+		Auditor:      {no, no, no, no, yes, yes, no},
+		Personaliser: {no, no, no, no, no, no, no},
+		Operator:     {no, no, no, no, no, no, no},
+	}
+	require.ElementsMatch(t, Operations(), columns)
+	require.Len(t, table, len(Roles()))
+	for _, role := range Roles() {
+		p, err := New([]Client{{Name: "c", Identity: "spiffe://test/c", Role: role, KeySets: []string{"demo"}}})
+		require.NoError(t, err)
+		caller, err := p.Identify([]string{"spiffe://test/c"})
+		require.NoError(t, err)
+		for i, op := range columns {
+			grant, err := p.Decide(Request{Caller: caller, Operation: op, KeySet: "demo"})
+			if table[role][i] {
+				require.NoError(t, err, "%s %s", role, op)
+				assert.True(t, grant.Allows(op, "demo"))
+				assert.False(t, grant.Allows(op, "other"))
+				continue
+			}
+			var denied *Denied
+			require.ErrorAs(t, err, &denied, "%s %s", role, op)
+			assert.Equal(t, Grant{}, grant)
+			_, err = p.Decide(Request{Caller: caller, Operation: op, KeySet: "other"})
+			require.ErrorAs(t, err, &denied)
+		}
+	}
+}
+
+func TestTheDefaultIsDeny(t *testing.T) {
+	var denied *Denied
+	_, err := (&Policy{}).Identify([]string{""})
+	require.ErrorAs(t, err, &denied)
+	_, err = (&Policy{}).Decide(Request{Operation: AuthorizeLoad})
+	require.ErrorAs(t, err, &denied)
+	assert.False(t, Grant{}.Allows("", ""))
+	assert.False(t, Grant{}.Allows(AuthorizeLoad, "demo"))
+
+	p, err := New([]Client{{Name: "c", Identity: "spiffe://test/c", Role: Platform, KeySets: []string{"demo"}}})
+	require.NoError(t, err)
+	caller, err := p.Identify([]string{"spiffe://test/c"})
+	require.NoError(t, err)
+	_, err = p.Decide(Request{Caller: caller, Operation: "authorizeload", KeySet: "demo"})
+	require.ErrorAs(t, err, &denied)
+	_, err = p.Decide(Request{Caller: caller, Operation: AuthorizeLoad, KeySet: "demo2"})
+	require.ErrorAs(t, err, &denied)
+}
+
+func TestCeilingOfOneTransaction(t *testing.T) {
+	p, err := New([]Client{{Name: "c", Identity: "i", Role: Platform, KeySets: []string{"demo"}, MaxAmountFen: 100}})
+	require.NoError(t, err)
+	caller, err := p.Identify([]string{"i"})
+	require.NoError(t, err)
+	grant, err := p.Decide(Request{Caller: caller, Operation: AuthorizeLoad, KeySet: "demo"})
+	require.NoError(t, err)
+	ceiling, ok := grant.Ceiling()
+	assert.True(t, ok)
+	assert.EqualValues(t, 100, ceiling)
+	_, ok = Grant{}.Ceiling()
+	assert.False(t, ok)
+}
+
+func TestIdentityIsExactAndUnique(t *testing.T) {
+	p, err := New([]Client{
+		{Name: "a", Identity: "spiffe://test/a", Role: Platform},
+		{Name: "b", Identity: "spiffe://test/b", Role: Auditor},
+	})
+	require.NoError(t, err)
+	for _, names := range [][]string{nil, {"spiffe://test/"}, {"spiffe://test/a/"}, {"SPIFFE://test/a"}, {"spiffe://test/a", "spiffe://test/b"}} {
+		_, err := p.Identify(names)
+		var denied *Denied
+		require.ErrorAs(t, err, &denied, "%v", names)
+	}
+	for name, clients := range map[string][]Client{
+		"no name":          {{Identity: "i", Role: Platform}},
+		"no identity":      {{Name: "a", Role: Platform}},
+		"unknown role":     {{Name: "a", Identity: "i", Role: "root"}},
+		"no role":          {{Name: "a", Identity: "i"}},
+		"name twice":       {{Name: "a", Identity: "i", Role: Platform}, {Name: "a", Identity: "j", Role: Platform}},
+		"identity twice":   {{Name: "a", Identity: "i", Role: Platform}, {Name: "b", Identity: "i", Role: Platform}},
+		"identity differs": {{Name: "a", Identity: "", Role: Platform}},
+	} {
+		_, err := New(clients)
+		require.Error(t, err, name)
+	}
+}
+
+func TestDigestCoversEveryField(t *testing.T) {
+	base := Client{Name: "a", Identity: "i", Role: Platform, KeySets: []string{"x", "y"}, MaxAmountFen: 1}
+	digest := func(cs ...Client) string {
+		p, err := New(cs)
+		require.NoError(t, err)
+		return p.Digest()
+	}
+	seen := map[string]bool{digest(base): true}
+	for _, change := range []func(*Client){
+		func(c *Client) { c.Name = "b" }, func(c *Client) { c.Identity = "j" }, func(c *Client) { c.Role = Auditor },
+		func(c *Client) { c.KeySets = []string{"x"} }, func(c *Client) { c.KeySets = []string{"x y"} }, func(c *Client) { c.MaxAmountFen = 2 },
+	} {
+		c := base
+		change(&c)
+		assert.False(t, seen[digest(c)])
+		seen[digest(c)] = true
+	}
+	assert.Equal(t, digest(base), digest(Client{Name: "a", Identity: "i", Role: Platform, KeySets: []string{"y", "x"}, MaxAmountFen: 1}))
+}

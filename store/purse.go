@@ -1,0 +1,205 @@
+// Package store is the signer's durable state: what every purse has proved, all transactions, and the record.
+//
+// The unit of work is a [Change]: a pure decision on one purse. The store loads the purse as it is, under its row lock,
+// lets the change decide, and writes what changed together with the audit entries, in one database transaction that it
+// shares with every other change waiting at that time (group commit). A Change returns only after that transaction is
+// durable; when the store cannot say that it is, the change has failed and its result must not leave the process.
+package store
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// PurseKey names one purse of one card.
+type PurseKey struct {
+	KeySet string
+	Card   string // the 16 hex digits of the card's factor; with the issuer's in front where the key set takes it from the card
+	Purse  string // ED or EP
+}
+
+// NoCounter is the Highest of a purse whose card has proved nothing yet.
+const NoCounter = -1
+
+// Purse is all that a decision may look at and change. Counters go to 65536: one past the last that a card can answer.
+type Purse struct {
+	Key PurseKey
+	// Highest is the highest online counter that a right MAC1 or TAC proved, NoCounter for a purse never seen.
+	Highest int
+	// Card is shared by the purses of one card.
+	Card Card
+
+	pending     string                  // id of the pending settlement, or ""
+	settlements map[string]*Settlement  // the pending one and the one that the change named
+	attempts    map[AttemptKey]*Attempt // of the counters in loaded, and no other
+	loaded      map[int]bool
+}
+
+// Card is what is kept per card, for both purses together.
+type Card struct {
+	MAC1Failures int // since the last new authorisation
+	Locked       bool
+}
+
+// AttemptKey is unique in a purse, whatever the operation.
+type AttemptKey struct {
+	Counter int
+	Random  string // R, 8 hex digits
+}
+
+// Attempt is one authorised transaction. Everything above State is fixed when it is made.
+type Attempt struct {
+	AttemptKey
+	ID         string // natural key: set/card/purse/operation/counter/random
+	Operation  string // LOAD, UNLOAD, OVERDRAFT
+	Amount     uint32 // fen
+	Balance    uint32 // fen, before the transaction, as the card's MAC1 covered it
+	Terminal   string // 12 hex digits
+	Date, Time string // YYYYMMDD, HHMMSS
+	IssuerID   string // where the key set takes its issuer factor from the card
+	KeyVersion int
+	KCV        string
+	Boundary   string
+	MAC2       string
+	AuditIndex uint64
+	CreatedAt  time.Time
+
+	State        State
+	Evidence     Evidence
+	Contradicted bool
+	RightTAC     string   // the TAC or MAC3 that verified it
+	WrongTACs    []string // distinct wrong ones, at most five
+}
+
+// State is what is known of an attempt. The zero value is invalid.
+type State string
+
+// The states.
+const (
+	Open         State = "OPEN"
+	Verified     State = "VERIFIED"
+	Applied      State = "APPLIED"
+	NotApplied   State = "NOT_APPLIED"
+	Undetermined State = "UNDETERMINED"
+)
+
+// Evidence is what a state other than Open rests on.
+type Evidence string
+
+// The kinds of evidence.
+const (
+	ByTAC        Evidence = "TAC"
+	ByCounter    Evidence = "COUNTER"
+	BySibling    Evidence = "SIBLING"
+	BySettlement Evidence = "SETTLEMENT"
+)
+
+// SettlementState is where a settlement stands. The zero value is invalid.
+type SettlementState string
+
+// The states of a settlement: a purse has at most one that is pending.
+const (
+	SettlementPending   SettlementState = "PENDING"
+	SettlementUsed      SettlementState = "USED"
+	SettlementCancelled SettlementState = "CANCELLED" // by a newer authorisation
+	SettlementReplaced  SettlementState = "REPLACED"  // by a newer settlement
+)
+
+// Settlement is a one-time terminal number issued for a purse.
+type Settlement struct {
+	ID         string
+	Terminal   string // 12 hex digits
+	IssuerID   string
+	ExpiresAt  time.Time
+	State      SettlementState
+	Answer     string // the INITIALIZE answer that used it up, hex
+	Outcome    string // what that try got
+	Settled    []Proved
+	KeyVersion int
+	AuditIndex uint64
+}
+
+// Proved is what a card's answer told about one earlier attempt.
+type Proved struct {
+	ID       string
+	State    State
+	Evidence Evidence
+}
+
+// Pending returns the pending settlement, or nil.
+func (p *Purse) Pending() *Settlement { return p.settlements[p.pending] }
+
+// Settlement returns the settlement that the Change named, or nil.
+func (p *Purse) Settlement(id string) *Settlement { return p.settlements[id] }
+
+// Begin makes s the pending settlement; the one that was pending, if any, is replaced.
+func (p *Purse) Begin(s *Settlement) {
+	p.endPending(SettlementReplaced)
+	s.State = SettlementPending
+	p.settlements[s.ID] = s
+	p.pending = s.ID
+}
+
+// Cancel ends the pending settlement, if any.
+func (p *Purse) Cancel() { p.endPending(SettlementCancelled) }
+
+// Use ends the pending settlement as used up.
+func (p *Purse) Use() { p.endPending(SettlementUsed) }
+
+func (p *Purse) endPending(state SettlementState) {
+	if s := p.Pending(); s != nil {
+		s.State = state
+	}
+	p.pending = ""
+}
+
+// At returns the attempts at one counter in the order of commit. It panics when the
+// Change did not ask for that counter: a rule that decides on what it has not read is a bug.
+func (p *Purse) At(counter int) []*Attempt {
+	if !p.loaded[counter] {
+		panic("store: a decision looked at a counter that its change did not name")
+	}
+	var at []*Attempt
+	for key, a := range p.attempts {
+		if key.Counter == counter {
+			at = append(at, a)
+		}
+	}
+	slices.SortFunc(at, func(a, b *Attempt) int { return int(a.AuditIndex) - int(b.AuditIndex) })
+	return at
+}
+
+// Attempt returns the attempt with that counter and random, or nil.
+func (p *Purse) Attempt(key AttemptKey) *Attempt {
+	if !p.loaded[key.Counter] {
+		panic("store: a decision looked at a counter that its change did not name")
+	}
+	return p.attempts[key]
+}
+
+// Add records a new attempt. It panics when (counter, random) is recorded already.
+func (p *Purse) Add(a *Attempt) {
+	if p.Attempt(a.AttemptKey) != nil {
+		panic("store: a decision recorded one counter and random twice")
+	}
+	p.attempts[a.AttemptKey] = a
+}
+
+// clone copies everything that a decision may change, so that a decision that fails leaves nothing behind.
+func (p *Purse) clone() *Purse {
+	c := *p
+	c.loaded = maps.Clone(p.loaded)
+	c.attempts = make(map[AttemptKey]*Attempt, len(p.attempts)+1)
+	for key, a := range p.attempts {
+		copied := *a
+		copied.WrongTACs = slices.Clone(a.WrongTACs)
+		c.attempts[key] = &copied
+	}
+	c.settlements = make(map[string]*Settlement, len(p.settlements)+1)
+	for id, s := range p.settlements {
+		copied := *s
+		c.settlements[id] = &copied
+	}
+	return &c
+}

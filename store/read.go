@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Attempt returns a recorded transaction, or ErrNotFound.
+func (s *SQLite) Attempt(ctx context.Context, purse PurseKey, key AttemptKey) (Attempt, error) {
+	_, a, err := scanAttempt(s.readers.QueryRowContext(ctx, `SELECT `+attemptColumns+` FROM attempts
+		WHERE key_set = ? AND card = ? AND purse = ? AND counter = ? AND random = ?`,
+		purse.KeySet, purse.Card, purse.Purse, key.Counter, key.Random))
+	return a, readError(err)
+}
+
+// Settlement returns a settlement and its purse, or ErrNotFound.
+func (s *SQLite) Settlement(ctx context.Context, id string) (PurseKey, Settlement, error) {
+	key, settlement, err := scanSettlement(s.readers.QueryRowContext(ctx,
+		`SELECT `+settlementColumns+` FROM settlements WHERE id = ?`, id))
+	return key, settlement, readError(err)
+}
+
+// List returns recorded transactions in the order of commit.
+func (s *SQLite) List(ctx context.Context, f Filter) ([]Listed, error) {
+	query := `SELECT ` + attemptColumns + ` FROM attempts WHERE audit_index > ?`
+	arguments := []any{int64(f.After)}
+	for _, condition := range []struct{ column, value string }{{"key_set", f.KeySet}, {"card", f.Card}, {"purse", f.Purse}} {
+		if condition.value != "" {
+			query += ` AND ` + condition.column + ` = ?`
+			arguments = append(arguments, condition.value)
+		}
+	}
+	if f.OpenOnly {
+		query += ` AND state = ?`
+		arguments = append(arguments, string(Open))
+	}
+	rows, err := s.readers.QueryContext(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit)...)
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer rows.Close()
+	var all []Listed
+	for rows.Next() {
+		key, a, err := scanAttempt(rows)
+		if err != nil {
+			return nil, readError(err)
+		}
+		all = append(all, Listed{key, a})
+	}
+	return all, readError(rows.Err())
+}
+
+// Entries yields the record's lines from an index on, in order.
+func (s *SQLite) Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error {
+	rows, err := s.readers.QueryContext(ctx, `SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx`, int64(from))
+	if err != nil {
+		return readError(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			index uint64
+			line  []byte
+		)
+		if err := rows.Scan(&index, &line); err != nil {
+			return readError(err)
+		}
+		if !yield(index, line) {
+			return nil
+		}
+	}
+	return readError(rows.Err())
+}
+
+func readError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

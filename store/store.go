@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+)
+
+// Errors of the store.
+var (
+	// ErrNotFound: no such transaction or settlement.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable: the database did not take the change; nothing of it may leave.
+	ErrUnavailable = errors.New("the store is unavailable")
+)
+
+// Change is one decision on one purse.
+type Change struct {
+	Purse PurseKey
+	// Counters are the counters, beside the purse's highest, whose attempts Decide will look at.
+	Counters []int
+	// Settlement names the settlement to load instead of the pending one; "" is the pending one.
+	Settlement string
+	// Decide is pure: it changes p and returns the entries to record, the first of which gets index. It runs inside the
+	// transaction, and again when the transaction must be tried again, so it must set its results anew each time. An
+	// error leaves the purse as it was and is returned by Commit as it is.
+	Decide func(p *Purse, index uint64) ([]audit.Entry, error)
+}
+
+// Filter chooses attempts for List. Empty fields choose all.
+type Filter struct {
+	KeySet, Card, Purse string
+	OpenOnly            bool
+	After               uint64 // audit index: attempts with a greater one, in its order
+	Limit               int
+}
+
+// Store is the state that signers share; implemented by SQLite here.
+type Store interface {
+	// Commit runs one change in the next group commit and returns after it is durable.
+	Commit(ctx context.Context, c Change) error
+	// Attempt returns a recorded transaction by its natural key, or ErrNotFound.
+	Attempt(ctx context.Context, purse PurseKey, key AttemptKey) (Attempt, error)
+	// Settlement returns a settlement and the purse that it belongs to, or ErrNotFound.
+	Settlement(ctx context.Context, id string) (PurseKey, Settlement, error)
+	// List returns the recorded transactions that f chooses, with their purses, in the order of commit.
+	List(ctx context.Context, f Filter) ([]Listed, error)
+	// Entries calls yield with each audit entry from index on, in order, until it returns false.
+	Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error
+	// Ready reports whether the store can commit.
+	Ready(ctx context.Context) error
+	// Close waits for what is in flight.
+	Close() error
+}
+
+// Listed is an attempt with the purse that it belongs to.
+type Listed struct {
+	Purse   PurseKey
+	Attempt Attempt
+}
