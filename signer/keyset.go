@@ -1,0 +1,164 @@
+package signer
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/purse"
+)
+
+// KeySet is one issuer's keys: an algorithm, a card profile, issuer factors, and numbered versions of each kind.
+type KeySet struct {
+	Name      string // [a-z0-9][a-z0-9-]{0,62}
+	Algorithm suite.Algorithm
+	Profile   purse.Profile
+	Issuer    Issuer
+	// Location is the time zone that fills a date and time that a request leaves out.
+	Location *time.Location
+	// MAC1Failures is the number of wrong MAC1s that lock a card; 0 never locks.
+	MAC1Failures int
+	// TACVersion maps a KVER to the version of the TAC key of its epoch; a KVER that is not in it maps to itself.
+	TACVersion map[int]int
+	Versions   []Version
+}
+
+// Issuer says where the levels above the card come from (EPURSE.md §9). The zero Issuer is no level.
+type Issuer struct {
+	FromCard bool           // one level: the card's issuer id, which the request gives
+	Fixed    keyderive.Path // root first, when FromCard is false
+}
+
+// Version is one key of a set: its card KVER is its number.
+type Version struct {
+	Kind     keyderive.Kind
+	Number   int // 1 to 255
+	State    KeyState
+	Boundary keyderive.Boundary
+	KCV      kcv.Value
+	Key      keyderive.Key
+}
+
+// KeyState is the state of a key after NIST SP 800-57 part 1, §7. The zero value is invalid.
+type KeyState uint8
+
+// The states.
+const (
+	PreActive KeyState = iota + 1
+	Active
+	Suspended
+	Deactivated
+	Compromised
+	Destroyed
+)
+
+var stateNames = map[KeyState]string{
+	PreActive: "pre-active", Active: "active", Suspended: "suspended", Deactivated: "deactivated",
+	Compromised: "compromised", Destroyed: "destroyed",
+}
+
+// ParseKeyState reads "pre-active", "active", "suspended", "deactivated", "compromised" or "destroyed".
+func ParseKeyState(name string) (KeyState, error) {
+	for state, n := range stateNames {
+		if n == name {
+			return state, nil
+		}
+	}
+	return 0, fmt.Errorf("key state %q: expected pre-active, active, suspended, deactivated, compromised or destroyed", name)
+}
+
+// String is the name that ParseKeyState reads.
+func (s KeyState) String() string {
+	if name, ok := stateNames[s]; ok {
+		return name
+	}
+	return fmt.Sprintf("invalid key state %d", uint8(s))
+}
+
+// Signs reports whether a key in this state issues MACs: active alone.
+func (s KeyState) Signs() bool { return s == Active }
+
+// Verifies reports whether a key in this state verifies what was made with it while it was active.
+func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s == Compromised }
+
+var keySetName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// keySet is a KeySet that New has validated.
+type keySet struct {
+	KeySet
+	versions map[keyderive.Kind]map[int]Version
+}
+
+func newKeySet(s KeySet) (*keySet, error) {
+	switch {
+	case !keySetName.MatchString(s.Name):
+		return nil, fmt.Errorf("key set %q: name: expected [a-z0-9][a-z0-9-]{0,62}", s.Name)
+	case !s.Algorithm.Valid():
+		return nil, fmt.Errorf("key set %s: %v", s.Name, s.Algorithm)
+	case s.Location == nil:
+		return nil, fmt.Errorf("key set %s: no time zone", s.Name)
+	case s.Issuer.FromCard && s.Issuer.Fixed.Len() > 0:
+		return nil, fmt.Errorf("key set %s: issuer factors are fixed or taken from the card, not both", s.Name)
+	}
+	set := &keySet{KeySet: s, versions: map[keyderive.Kind]map[int]Version{}}
+	for _, v := range s.Versions {
+		if err := set.add(v); err != nil {
+			return nil, fmt.Errorf("key set %s: %v version %d: %w", s.Name, v.Kind, v.Number, err)
+		}
+	}
+	return set, nil
+}
+
+func (s *keySet) add(v Version) error {
+	of := s.versions[v.Kind]
+	if of == nil {
+		of = map[int]Version{}
+		s.versions[v.Kind] = of
+	}
+	_, twice := of[v.Number]
+	switch {
+	case !v.Kind.Valid():
+		return fmt.Errorf("%v", v.Kind)
+	case v.Number < 1 || v.Number > 255:
+		return fmt.Errorf("expected 1 to 255")
+	case twice:
+		return fmt.Errorf("is there twice")
+	case v.Key == nil:
+		return fmt.Errorf("no key")
+	case v.Key.Algorithm() != s.Algorithm:
+		return fmt.Errorf("key is %v, expected %v", v.Key.Algorithm(), s.Algorithm)
+	}
+	of[v.Number] = v
+	return nil
+}
+
+// version finds a key; a version that does not exist is the zero Version, whose state neither signs nor verifies.
+func (s *keySet) version(kind keyderive.Kind, number int) Version { return s.versions[kind][number] }
+
+// tacVersion is the TAC key of the epoch of a KVER.
+func (s *keySet) tacVersion(kver int) Version {
+	if mapped, ok := s.TACVersion[kver]; ok {
+		kver = mapped
+	}
+	return s.version(keyderive.KindTAC, kver)
+}
+
+// master binds a version to the issuer levels of a card.
+func (s *keySet) master(v Version, c card) keyderive.Master {
+	if s.Issuer.FromCard {
+		return keyderive.NewMaster(v.Key, keyderive.RootFirst(c.issuer))
+	}
+	return keyderive.NewMaster(v.Key, s.Issuer.Fixed)
+}
+
+// used is how an answer and the record name the key that answered.
+func (s *keySet) used(v Version) KeyUsed {
+	return KeyUsed{
+		Key:      audit.Key{Set: s.Name, Kind: v.Kind.String(), Version: v.Number, KCV: v.KCV.String()},
+		Boundary: v.Boundary.String(),
+	}
+}

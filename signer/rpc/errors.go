@@ -1,0 +1,48 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+
+	"connectrpc.com/connect"
+
+	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/purse"
+	"github.com/pursekeeper/pursekeeper/signer"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+// errInternal is all that a caller learns of an error that this file does not know: the log has the rest.
+var errInternal = errors.New("internal error")
+
+// wire is the one place where an error becomes a code (DESIGN, §4). What it does not know is "internal error".
+func wire(err error) *connect.Error {
+	var (
+		field    *purse.FieldError
+		notFound *signer.NotFoundError
+		denied   *policy.Denied
+		already  *connect.Error
+	)
+	switch {
+	case errors.As(err, &already):
+		return already
+	case errors.As(err, &denied):
+		return connect.NewError(connect.CodePermissionDenied, errors.New(denied.Reason))
+	case errors.As(err, &field):
+		return connect.NewError(connect.CodeInvalidArgument, field)
+	case errors.As(err, &notFound):
+		return connect.NewError(connect.CodeNotFound, notFound)
+	case errors.Is(err, hsm.ErrBusy):
+		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
+	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):
+		return connect.NewError(connect.CodeUnavailable, errors.New("the token is away; nothing was signed"))
+	case errors.Is(err, store.ErrUnavailable):
+		return connect.NewError(connect.CodeUnavailable, errors.New("the database is away; nothing was signed"))
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the request took too long; ask again with the same request"))
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, errors.New("the caller left"))
+	}
+	return connect.NewError(connect.CodeInternal, errInternal)
+}

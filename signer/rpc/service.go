@@ -1,0 +1,156 @@
+// Package rpc is the signer's API on the wire: the Connect handlers of DESIGN §4 and the server that carries them.
+//
+// A handler reads a message into the signer's own types, calls one operation, and writes the answer. It decides nothing.
+// gRPC, gRPC-Web and JSON over HTTP come from the one handler, over TLS 1.3 with client certificates.
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
+	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/signer"
+)
+
+// MaxRequest is the largest request in bytes.
+const MaxRequest = 64 << 10
+
+// Config is what NewHandler needs; all fields must be set.
+type Config struct {
+	Signer  *signer.Signer
+	Metrics *Metrics
+	Log     *slog.Logger
+	Timeout time.Duration // of one request
+}
+
+// service implements the generated handler interfaces.
+type service struct {
+	signer  *signer.Signer
+	metrics *Metrics
+	log     *slog.Logger
+	timeout time.Duration
+}
+
+// NewHandler returns the whole public API. It answers only requests whose TLS connection has a verified client certificate.
+func NewHandler(c Config) http.Handler {
+	s := &service{signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout}
+	options := []connect.HandlerOption{
+		strictCodecs(),
+		connect.WithReadMaxBytes(MaxRequest),
+		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.observed)),
+		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, bug any) error {
+			s.log.Error("bug: a handler panicked", "method", spec.Procedure, "panic", bug)
+			return connect.NewError(connect.CodeInternal, errInternal)
+		}),
+	}
+	mux := http.NewServeMux()
+	mux.Handle(pursekeeperv1connect.NewSignerServiceHandler(s, options...))
+	mux.Handle(pursekeeperv1connect.NewKeyServiceHandler(s, options...))
+	return s.identified(mux)
+}
+
+func (s *service) AuthorizeLoad(ctx context.Context, r *connect.Request[v1.AuthorizeLoadRequest]) (
+	*connect.Response[v1.AuthorizeLoadResponse], error,
+) {
+	m := r.Msg
+	a, err := s.signer.AuthorizeLoad(ctx, callerOf(ctx), signer.LoadRequest{
+		KeySet: m.KeySet, CardSerial: m.CardSerial, IssuerID: m.IssuerId, Purse: readPurse(m.Purse), AmountFen: m.AmountFen,
+		TerminalID: m.TerminalId, InitializeResponse: m.InitializeResponse, Date: m.Date, Time: m.Time,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&v1.AuthorizeLoadResponse{
+		Outcome: writeOutcome(a.Outcome), Mac2: a.MAC2, Command: a.Command, TransactionId: a.TransactionID,
+		Key: writeKey(a.Key), Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Date: a.Date, Time: a.Time,
+		Settled: writeSettled(a.Settled), Detail: a.Detail,
+	}), nil
+}
+
+func (s *service) ConfirmLoad(ctx context.Context, r *connect.Request[v1.ConfirmLoadRequest]) (
+	*connect.Response[v1.ConfirmLoadResponse], error,
+) {
+	c, err := s.signer.ConfirmLoad(ctx, callerOf(ctx), r.Msg.TransactionId, r.Msg.Tac)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&v1.ConfirmLoadResponse{
+		Outcome: writeOutcome(c.Outcome), TransactionId: c.TransactionID, Key: writeKey(c.Key),
+		Boundary: writeBoundary(c.Key.Boundary), AuditIndex: c.AuditIndex, Settled: writeSettled(c.Settled), Detail: c.Detail,
+	}), nil
+}
+
+func (s *service) BeginSettlement(ctx context.Context, r *connect.Request[v1.BeginSettlementRequest]) (
+	*connect.Response[v1.BeginSettlementResponse], error,
+) {
+	m := r.Msg
+	b, err := s.signer.BeginSettlement(ctx, callerOf(ctx), m.KeySet, m.CardSerial, m.IssuerId, readPurse(m.Purse))
+	if err != nil {
+		return nil, err
+	}
+	answer := &v1.BeginSettlementResponse{
+		SettlementId: b.ID, TerminalId: b.TerminalID, AmountFen: b.AmountFen, Command: b.Command, AuditIndex: b.AuditIndex,
+		Outcome: writeOutcome(b.Outcome), Detail: b.Detail,
+	}
+	if b.ID != "" {
+		answer.ExpiresAt = b.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	return connect.NewResponse(answer), nil
+}
+
+func (s *service) SettleLoad(ctx context.Context, r *connect.Request[v1.SettleLoadRequest]) (
+	*connect.Response[v1.SettleLoadResponse], error,
+) {
+	a, err := s.signer.SettleLoad(ctx, callerOf(ctx), r.Msg.SettlementId, r.Msg.InitializeResponse)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&v1.SettleLoadResponse{
+		Outcome: writeOutcome(a.Outcome), Settled: writeSettled(a.Settled), Key: writeKey(a.Key),
+		Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Detail: a.Detail,
+	}), nil
+}
+
+func (s *service) GetTransaction(ctx context.Context, r *connect.Request[v1.GetTransactionRequest]) (
+	*connect.Response[v1.GetTransactionResponse], error,
+) {
+	t, err := s.signer.Transaction(ctx, callerOf(ctx), r.Msg.TransactionId)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&v1.GetTransactionResponse{Transaction: writeTransaction(t)}), nil
+}
+
+func (s *service) ListTransactions(ctx context.Context, r *connect.Request[v1.ListTransactionsRequest]) (
+	*connect.Response[v1.ListTransactionsResponse], error,
+) {
+	m := r.Msg
+	page, next, err := s.signer.Transactions(ctx, callerOf(ctx), signer.ListRequest{
+		KeySet: m.KeySet, CardSerial: m.CardSerial, IssuerID: m.IssuerId, Purse: readPurse(m.Purse), OpenOnly: m.OpenOnly,
+		PageSize: m.PageSize, PageToken: m.PageToken,
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer := &v1.ListTransactionsResponse{NextPageToken: next}
+	for _, t := range page {
+		answer.Transactions = append(answer.Transactions, writeTransaction(t))
+	}
+	return connect.NewResponse(answer), nil
+}
+
+func (s *service) UnlockCard(ctx context.Context, r *connect.Request[v1.UnlockCardRequest]) (
+	*connect.Response[v1.UnlockCardResponse], error,
+) {
+	m := r.Msg
+	u, err := s.signer.UnlockCard(ctx, callerOf(ctx), m.KeySet, m.CardSerial, m.IssuerId, m.Reason)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&v1.UnlockCardResponse{WasLocked: u.WasLocked, AuditIndex: u.AuditIndex}), nil
+}

@@ -1,0 +1,153 @@
+// Package signer is the operations: permission, then the key, then the MAC, then the durable record, then the answer.
+//
+// Every operation goes down the house once and back once. The caller comes first: no operation computes before
+// policy.Decide has granted it. A MAC that the signer issues leaves only after the transaction that records it is durable;
+// when the store cannot say so, the operation has failed and the MAC is dropped.
+package signer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/signer/ledger"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+// DefaultSettlementLife is how long a settlement's terminal number is good for.
+const DefaultSettlementLife = 5 * time.Minute
+
+// Config is what New needs. Policy, Store and KeySets have no default: no recorder, no start.
+type Config struct {
+	Policy         *policy.Policy
+	Store          store.Store
+	KeySets        []KeySet
+	SettlementLife time.Duration     // 0: DefaultSettlementLife
+	Now            func() time.Time  // nil: the system's clock
+	Random         io.Reader         // nil: crypto/rand; terminal numbers and settlement ids
+	Alarm          func(audit.Event) // nil: none; called after an alarm's entry is durable
+}
+
+// Signer is the service. It keeps no state of its own between requests.
+type Signer struct {
+	policy  *policy.Policy
+	store   store.Store
+	keySets map[string]*keySet
+	life    time.Duration
+	now     func() time.Time
+	random  io.Reader
+	alarm   func(audit.Event)
+	ledger  ledger.Ledger
+}
+
+// New validates the configuration.
+func New(c Config) (*Signer, error) {
+	if c.Policy == nil || c.Store == nil {
+		return nil, errors.New("signer: a policy and a store are needed")
+	}
+	s := &Signer{
+		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{},
+		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm,
+	}
+	if s.life == 0 {
+		s.life = DefaultSettlementLife
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.random == nil {
+		s.random = rand.Reader
+	}
+	if s.alarm == nil {
+		s.alarm = func(audit.Event) {}
+	}
+	for _, set := range c.KeySets {
+		if s.keySets[set.Name] != nil {
+			return nil, fmt.Errorf("key set %s: is there twice", set.Name)
+		}
+		valid, err := newKeySet(set)
+		if err != nil {
+			return nil, err
+		}
+		s.keySets[set.Name] = valid
+	}
+	return s, nil
+}
+
+// NotFoundError says that a request names something that does not exist.
+type NotFoundError struct{ Field, Name string }
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("%s: %q is not known", e.Field, e.Name) }
+
+// KeyUsed names the key of an answer.
+type KeyUsed struct {
+	audit.Key
+	Boundary string
+}
+
+// Identify finds the caller among the names of a verified client certificate; none is recorded and refused.
+func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, error) {
+	caller, err := s.policy.Identify(names)
+	if err == nil {
+		return caller, nil
+	}
+	return caller, errors.Join(err, s.record(ctx, audit.Entry{
+		Event: "Identify", Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
+	}))
+}
+
+const outcomeDenied = "PERMISSION_DENIED"
+
+// permit asks the policy. A denial is recorded before it is returned.
+func (s *Signer) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry) (
+	*keySet, policy.Grant, error,
+) {
+	set := s.keySets[keySetName]
+	if set == nil {
+		return nil, policy.Grant{}, &NotFoundError{Field: "keySet", Name: keySetName}
+	}
+	grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: keySetName})
+	if err == nil {
+		return set, grant, nil
+	}
+	entry := s.entry(caller, policy.Grant{}, op, about)
+	entry.Outcome, entry.Detail, entry.Policy = outcomeDenied, err.Error(), s.policy.Digest()
+	return nil, policy.Grant{}, errors.Join(err, s.record(ctx, entry))
+}
+
+// errNoGrant is a bug: an operation was reached around permit.
+var errNoGrant = errors.New("bug: an operation was called without its grant")
+
+// entry fills in who asked, what, and under which policy.
+func (s *Signer) entry(caller policy.Caller, grant policy.Grant, op policy.Operation, e audit.Entry) audit.Entry {
+	e.Time = s.now()
+	e.Event = audit.Event(op)
+	e.Client, e.Role, e.Policy = caller.Name(), caller.Role(), grant.Policy()
+	return e
+}
+
+// record writes one entry that decides nothing.
+func (s *Signer) record(ctx context.Context, e audit.Entry) error {
+	if e.Time.IsZero() {
+		e.Time = s.now()
+	}
+	return s.store.Commit(ctx, store.Change{Decide: func(*store.Purse, uint64) ([]audit.Entry, error) {
+		return []audit.Entry{e}, nil
+	}})
+}
+
+// Start records that the service runs, with what it found out about its keys. It is the first entry of a run.
+func (s *Signer) Start(ctx context.Context, findings []audit.Entry) error {
+	start := audit.Entry{Event: audit.Started, Outcome: "OK", Policy: s.policy.Digest()}
+	for _, e := range append([]audit.Entry{start}, findings...) {
+		if err := s.record(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
