@@ -181,6 +181,7 @@ func (s *Signer) commitLoad(ctx context.Context, grant policy.Grant, l load, ent
 	err := s.store.Commit(ctx, store.Change{
 		Purse: l.purseKey(), Counters: []int{asked.Counter},
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+			alarms = nil
 			if p.Card.Locked {
 				answer = Authorization{Outcome: ledger.CardLocked, Key: used, AuditIndex: index, Detail: detailLocked}
 				return []audit.Entry{refused(entry, answer)}, nil
@@ -193,7 +194,6 @@ func (s *Signer) commitLoad(ctx context.Context, grant policy.Grant, l load, ent
 			result := s.ledger.Authorize(p, asked, refusal, fresh)
 			answer = l.authorization(result, used, index)
 			if result.Recorded && result.Outcome != ledger.CounterConflict {
-				alarms = nil
 				return nil, nil // the recorded answer again: its entry is there
 			}
 			var entries []audit.Entry

@@ -31,6 +31,7 @@ type Config struct {
 	Now            func() time.Time  // nil: the system's clock
 	Random         io.Reader         // nil: crypto/rand; terminal numbers and settlement ids
 	Alarm          func(audit.Event) // nil: none; called after an alarm's entry is durable
+	Ledger         ledger.Ledger     // the zero value, which applies every rule; nothing else can be made outside its tests
 }
 
 // Signer is the service. It keeps no state of its own between requests.
@@ -52,7 +53,7 @@ func New(c Config) (*Signer, error) {
 	}
 	s := &Signer{
 		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{},
-		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm,
+		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
 	}
 	if s.life == 0 {
 		s.life = DefaultSettlementLife

@@ -20,12 +20,12 @@ func (l Ledger) Confirm(p *store.Purse, c Certificate) (result Result, recorded 
 	result = Result{Attempt: a, Unexplained: none}
 	switch {
 	case a.RightTAC != "" && c.Value == a.RightTAC:
-		result.Outcome = Verified
+		result.Outcome, result.Settled = Verified, settledBySibling(p.At(a.Counter))
 		if a.Contradicted {
-			result.Outcome = Contradiction
+			result.Outcome, result.Settled = Contradiction, nil
 		}
 		return result, true
-	case slices.Contains(a.WrongTACs, c.Value):
+	case slices.Contains(a.WrongTACs, c.Value) && l.holds(sameWrongTACCountsOnce):
 		result.Outcome, result.Reason = TACMismatch, "this value was wrong before"
 		return result, true
 	case len(a.WrongTACs) >= WrongTACs && a.RightTAC == "" && l.holds(fiveWrongTACs):
@@ -45,8 +45,10 @@ func (l Ledger) confirmRight(p *store.Purse, a *store.Attempt, value string) Res
 	result := Result{Attempt: a, Unexplained: none}
 	siblings := p.At(a.Counter)
 	if a.State == store.NotApplied && l.holds(notAppliedStaysSo) {
-		if slices.ContainsFunc(siblings, func(s *store.Attempt) bool { return s.State == store.Verified && sameCertificate(s, a) }) {
-			result.Outcome, result.Reason = NotApplied, "a transaction that its TAC cannot tell apart is verified at this counter"
+		if l.holds(indistinguishableIsNoContradiction) && slices.ContainsFunc(siblings, func(s *store.Attempt) bool {
+			return s.State != store.NotApplied && sameCertificate(s, a)
+		}) {
+			result.Outcome, result.Reason = NotApplied, "its TAC is also that of another transaction at this counter, which may be applied"
 			return result
 		}
 		a.RightTAC, a.Contradicted = value, true
@@ -68,6 +70,16 @@ func (l Ledger) confirmRight(p *store.Purse, a *store.Attempt, value string) Res
 	}
 	result.Outcome = Verified
 	return result
+}
+
+// settledBySibling is what the right TAC at a counter proved of the others there: a counter has only one.
+func settledBySibling(at []*store.Attempt) (settled []store.Proved) {
+	for _, a := range at {
+		if a.Evidence == store.BySibling {
+			settled = append(settled, store.Proved{ID: a.ID, State: a.State, Evidence: a.Evidence})
+		}
+	}
+	return settled
 }
 
 // sameCertificate reports whether the TAC covers the same values for both: it covers no random (EPURSE.md §5.1).

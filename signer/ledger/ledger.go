@@ -95,6 +95,18 @@ const (
 	settlementExpires
 	settlementBelowIsStale
 	refusedAnswerStillProves
+	passedUnloadIsUndetermined
+	unexplainedCounterIsAlarmed
+	cancelledSettlementIsDead
+	replacedSettlementIsDead
+	wrongTryUsesSettlementUp
+	expiredTryUsesSettlementUp
+	sameTryGetsSameResult
+	settlementSettlesAllOpen
+	sameWrongTACCountsOnce
+	indistinguishableIsNoContradiction
+	mac1FailuresLock
+	numberOfRules
 )
 
 func (l Ledger) holds(r rule) bool { return l.without != r }
@@ -195,16 +207,19 @@ func (l Ledger) pass(p *store.Purse, counter int) Result {
 	}
 	open := slices.DeleteFunc(p.At(p.Highest), func(a *store.Attempt) bool { return a.State != store.Open })
 	state := store.Undetermined
-	if len(open) == 1 && open[0].Operation != Unload && l.holds(passedAloneIsApplied) ||
-		len(open) > 1 && !l.holds(passedAmongSeveralIsUndetermined) {
+	unload := slices.ContainsFunc(open, func(a *store.Attempt) bool { return a.Operation == Unload })
+	if (len(open) == 1 && l.holds(passedAloneIsApplied) || len(open) > 1 && !l.holds(passedAmongSeveralIsUndetermined)) &&
+		!(unload && l.holds(passedUnloadIsUndetermined)) {
 		state = store.Applied
 	}
 	for _, a := range open {
 		result.Settled = append(result.Settled, settle(a, state, store.ByCounter))
 	}
-	result.Unexplained = Range{From: p.Highest, To: counter - 1}
-	if len(open) > 0 {
-		result.Unexplained.From++
+	if l.holds(unexplainedCounterIsAlarmed) {
+		result.Unexplained = Range{From: p.Highest, To: counter - 1}
+		if len(open) > 0 {
+			result.Unexplained.From++
+		}
 	}
 	p.Highest = counter
 	return result
@@ -227,7 +242,7 @@ func settle(a *store.Attempt, state store.State, evidence store.Evidence) store.
 // MAC1Failed counts a wrong MAC1 and locks the card at limit failures (0: never). It reports whether this one locked it.
 func (l Ledger) MAC1Failed(p *store.Purse, limit int) bool {
 	p.Card.MAC1Failures++
-	if limit == 0 || p.Card.Locked || p.Card.MAC1Failures < limit {
+	if limit == 0 || p.Card.Locked || p.Card.MAC1Failures < limit || !l.holds(mac1FailuresLock) {
 		return false
 	}
 	p.Card.Locked = true
@@ -254,24 +269,47 @@ type Fresh struct {
 	KeyVersion int
 }
 
-// Settle decides on a settlement's answer. Any try uses the settlement up; the same try again gets the same result, and
-// recorded is true then.
+// Settle decides on a settlement's answer. Any try uses the settlement up, too late a one too; the same try again gets the
+// same result, and recorded is true then.
 func (l Ledger) Settle(p *store.Purse, f Fresh, now time.Time) (result Result, recorded bool) {
-	result.Unexplained = none
 	s := p.Settlement(f.Settlement)
-	if s.State == store.SettlementUsed && s.Answer == f.Answer {
+	if s.State == store.SettlementUsed && s.Answer == f.Answer && l.holds(sameTryGetsSameResult) {
 		return Result{Outcome: Outcome(s.Outcome), Settled: s.Settled, Unexplained: none}, true
 	}
-	if s.State != store.SettlementPending && (s.State != store.SettlementUsed || l.holds(settlementIsUsedOnce)) {
-		result.Outcome, result.Reason = SettlementExpired, "the settlement is "+string(s.State)
-		return result, false
+	if !l.takes(s.State) {
+		return Result{Outcome: SettlementExpired, Unexplained: none, Reason: "the settlement is " + string(s.State)}, false
 	}
-	if now.After(s.ExpiresAt) && l.holds(settlementExpires) {
-		result.Outcome, result.Reason = SettlementExpired, "the settlement is too old"
+	result = l.judge(p, s, f, now)
+	if result.Outcome == MACMismatch && !l.holds(wrongTryUsesSettlementUp) ||
+		result.Outcome == SettlementExpired && !l.holds(expiredTryUsesSettlementUp) {
 		return result, false
 	}
 	p.Use()
+	s.Answer, s.Outcome, s.Settled, s.KeyVersion = f.Answer, string(result.Outcome), result.Settled, f.KeyVersion
+	return result, false
+}
+
+// takes reports whether a settlement in this state takes a try: a pending one alone.
+func (l Ledger) takes(s store.SettlementState) bool {
+	switch s {
+	case store.SettlementPending:
+		return true
+	case store.SettlementUsed:
+		return !l.holds(settlementIsUsedOnce)
+	case store.SettlementCancelled:
+		return !l.holds(cancelledSettlementIsDead)
+	case store.SettlementReplaced:
+		return !l.holds(replacedSettlementIsDead)
+	}
+	return false
+}
+
+// judge is what the first try of a settlement proves.
+func (l Ledger) judge(p *store.Purse, s *store.Settlement, f Fresh, now time.Time) Result {
+	result := Result{Unexplained: none}
 	switch {
+	case now.After(s.ExpiresAt) && l.holds(settlementExpires):
+		result.Outcome, result.Reason = SettlementExpired, "the settlement is too old"
 	case f.Refuse != "":
 		result.Outcome = f.Refuse
 	case !f.Right:
@@ -283,15 +321,16 @@ func (l Ledger) Settle(p *store.Purse, f Fresh, now time.Time) (result Result, r
 		result.Outcome = Verified
 	default:
 		result.Outcome = Verified
-		result.Settled = l.settleOpen(p, f.Counter)
+		if l.holds(settlementSettlesAllOpen) {
+			result.Settled = settleOpen(p, f.Counter)
+		}
 	}
-	s.Answer, s.Outcome, s.Settled, s.KeyVersion = f.Answer, string(result.Outcome), result.Settled, f.KeyVersion
-	return result, false
+	return result
 }
 
 // settleOpen declares every open attempt at the counter not applied: each was committed before the settlement began, for a
 // later one would have cancelled it, and its session ended when the card was initialised for the settlement.
-func (l Ledger) settleOpen(p *store.Purse, counter int) (settled []store.Proved) {
+func settleOpen(p *store.Purse, counter int) (settled []store.Proved) {
 	for _, a := range p.At(counter) {
 		if a.State == store.Open {
 			settled = append(settled, settle(a, store.NotApplied, store.BySettlement))

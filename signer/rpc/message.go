@@ -24,7 +24,9 @@ func readPurse(p v1.Purse) purse.Purse {
 
 func writePurse(name string) v1.Purse { return v1.Purse(v1.Purse_value["PURSE_"+name]) }
 
-func writeOutcome(o ledger.Outcome) v1.Outcome { return v1.Outcome(v1.Outcome_value["OUTCOME_"+string(o)]) }
+func writeOutcome(o ledger.Outcome) v1.Outcome {
+	return v1.Outcome(v1.Outcome_value["OUTCOME_"+string(o)])
+}
 
 func writeState(s store.State) v1.State { return v1.State(v1.State_value["STATE_"+string(s)]) }
 

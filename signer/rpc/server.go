@@ -3,14 +3,12 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,32 +23,7 @@ const (
 	maxHeaderBytes = 32 << 10
 )
 
-// TLSFiles are the public listener's own certificate and the authority of its clients' certificates, PEM.
-type TLSFiles struct{ Certificate, Key, ClientCA string }
-
-// Load reads the files into a configuration that speaks TLS 1.3 only and requires a verified client certificate.
-func (f TLSFiles) Load() (*tls.Config, error) {
-	certificate, err := tls.LoadX509KeyPair(f.Certificate, f.Key)
-	if err != nil {
-		return nil, fmt.Errorf("tls certificate: %w", err)
-	}
-	ca, err := os.ReadFile(f.ClientCA)
-	if err != nil {
-		return nil, fmt.Errorf("tls client authority: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("tls client authority: %s holds no certificate", f.ClientCA)
-	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{certificate},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    pool,
-	}, nil
-}
-
-// NewServer is the public listener's server.
+// NewServer is the public listener's server; config requires TLS 1.3 and a verified client certificate.
 func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,

@@ -54,10 +54,7 @@ func NewHandler(c Config) http.Handler {
 	return s.identified(mux)
 }
 
-func (s *service) AuthorizeLoad(ctx context.Context, r *connect.Request[v1.AuthorizeLoadRequest]) (
-	*connect.Response[v1.AuthorizeLoadResponse], error,
-) {
-	m := r.Msg
+func (s *service) AuthorizeLoad(ctx context.Context, m *v1.AuthorizeLoadRequest) (*v1.AuthorizeLoadResponse, error) {
 	a, err := s.signer.AuthorizeLoad(ctx, callerOf(ctx), signer.LoadRequest{
 		KeySet: m.KeySet, CardSerial: m.CardSerial, IssuerID: m.IssuerId, Purse: readPurse(m.Purse), AmountFen: m.AmountFen,
 		TerminalID: m.TerminalId, InitializeResponse: m.InitializeResponse, Date: m.Date, Time: m.Time,
@@ -65,30 +62,25 @@ func (s *service) AuthorizeLoad(ctx context.Context, r *connect.Request[v1.Autho
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&v1.AuthorizeLoadResponse{
+	return &v1.AuthorizeLoadResponse{
 		Outcome: writeOutcome(a.Outcome), Mac2: a.MAC2, Command: a.Command, TransactionId: a.TransactionID,
 		Key: writeKey(a.Key), Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Date: a.Date, Time: a.Time,
 		Settled: writeSettled(a.Settled), Detail: a.Detail,
-	}), nil
+	}, nil
 }
 
-func (s *service) ConfirmLoad(ctx context.Context, r *connect.Request[v1.ConfirmLoadRequest]) (
-	*connect.Response[v1.ConfirmLoadResponse], error,
-) {
-	c, err := s.signer.ConfirmLoad(ctx, callerOf(ctx), r.Msg.TransactionId, r.Msg.Tac)
+func (s *service) ConfirmLoad(ctx context.Context, m *v1.ConfirmLoadRequest) (*v1.ConfirmLoadResponse, error) {
+	c, err := s.signer.ConfirmLoad(ctx, callerOf(ctx), m.TransactionId, m.Tac)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&v1.ConfirmLoadResponse{
+	return &v1.ConfirmLoadResponse{
 		Outcome: writeOutcome(c.Outcome), TransactionId: c.TransactionID, Key: writeKey(c.Key),
 		Boundary: writeBoundary(c.Key.Boundary), AuditIndex: c.AuditIndex, Settled: writeSettled(c.Settled), Detail: c.Detail,
-	}), nil
+	}, nil
 }
 
-func (s *service) BeginSettlement(ctx context.Context, r *connect.Request[v1.BeginSettlementRequest]) (
-	*connect.Response[v1.BeginSettlementResponse], error,
-) {
-	m := r.Msg
+func (s *service) BeginSettlement(ctx context.Context, m *v1.BeginSettlementRequest) (*v1.BeginSettlementResponse, error) {
 	b, err := s.signer.BeginSettlement(ctx, callerOf(ctx), m.KeySet, m.CardSerial, m.IssuerId, readPurse(m.Purse))
 	if err != nil {
 		return nil, err
@@ -100,36 +92,29 @@ func (s *service) BeginSettlement(ctx context.Context, r *connect.Request[v1.Beg
 	if b.ID != "" {
 		answer.ExpiresAt = b.ExpiresAt.UTC().Format(time.RFC3339)
 	}
-	return connect.NewResponse(answer), nil
+	return answer, nil
 }
 
-func (s *service) SettleLoad(ctx context.Context, r *connect.Request[v1.SettleLoadRequest]) (
-	*connect.Response[v1.SettleLoadResponse], error,
-) {
-	a, err := s.signer.SettleLoad(ctx, callerOf(ctx), r.Msg.SettlementId, r.Msg.InitializeResponse)
+func (s *service) SettleLoad(ctx context.Context, m *v1.SettleLoadRequest) (*v1.SettleLoadResponse, error) {
+	a, err := s.signer.SettleLoad(ctx, callerOf(ctx), m.SettlementId, m.InitializeResponse)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&v1.SettleLoadResponse{
+	return &v1.SettleLoadResponse{
 		Outcome: writeOutcome(a.Outcome), Settled: writeSettled(a.Settled), Key: writeKey(a.Key),
 		Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Detail: a.Detail,
-	}), nil
+	}, nil
 }
 
-func (s *service) GetTransaction(ctx context.Context, r *connect.Request[v1.GetTransactionRequest]) (
-	*connect.Response[v1.GetTransactionResponse], error,
-) {
-	t, err := s.signer.Transaction(ctx, callerOf(ctx), r.Msg.TransactionId)
+func (s *service) GetTransaction(ctx context.Context, m *v1.GetTransactionRequest) (*v1.GetTransactionResponse, error) {
+	t, err := s.signer.Transaction(ctx, callerOf(ctx), m.TransactionId)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&v1.GetTransactionResponse{Transaction: writeTransaction(t)}), nil
+	return &v1.GetTransactionResponse{Transaction: writeTransaction(t)}, nil
 }
 
-func (s *service) ListTransactions(ctx context.Context, r *connect.Request[v1.ListTransactionsRequest]) (
-	*connect.Response[v1.ListTransactionsResponse], error,
-) {
-	m := r.Msg
+func (s *service) ListTransactions(ctx context.Context, m *v1.ListTransactionsRequest) (*v1.ListTransactionsResponse, error) {
 	page, next, err := s.signer.Transactions(ctx, callerOf(ctx), signer.ListRequest{
 		KeySet: m.KeySet, CardSerial: m.CardSerial, IssuerID: m.IssuerId, Purse: readPurse(m.Purse), OpenOnly: m.OpenOnly,
 		PageSize: m.PageSize, PageToken: m.PageToken,
@@ -141,16 +126,13 @@ func (s *service) ListTransactions(ctx context.Context, r *connect.Request[v1.Li
 	for _, t := range page {
 		answer.Transactions = append(answer.Transactions, writeTransaction(t))
 	}
-	return connect.NewResponse(answer), nil
+	return answer, nil
 }
 
-func (s *service) UnlockCard(ctx context.Context, r *connect.Request[v1.UnlockCardRequest]) (
-	*connect.Response[v1.UnlockCardResponse], error,
-) {
-	m := r.Msg
+func (s *service) UnlockCard(ctx context.Context, m *v1.UnlockCardRequest) (*v1.UnlockCardResponse, error) {
 	u, err := s.signer.UnlockCard(ctx, callerOf(ctx), m.KeySet, m.CardSerial, m.IssuerId, m.Reason)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&v1.UnlockCardResponse{WasLocked: u.WasLocked, AuditIndex: u.AuditIndex}), nil
+	return &v1.UnlockCardResponse{WasLocked: u.WasLocked, AuditIndex: u.AuditIndex}, nil
 }

@@ -1,0 +1,49 @@
+// Command pursekeeper is the signer service and the tools around it: one file per command group, and this file, which
+// decides nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands are the command groups; each is a struct in a file of its own.
+type commands struct {
+	Dev     devCmd     `cmd:"" help:"Serve a development signer: makes all it needs in .pursekeeper, asks nothing."`
+	Serve   serveCmd   `cmd:"" help:"Serve from a configuration file."`
+	Demo    demoCmd    `cmd:"" help:"Load a 3DES and an SM4 card through a signer over mTLS, and show each step."`
+	Vectors vectorsCmd `cmd:"" help:"Replay test vectors."`
+	Bench   benchCmd   `cmd:"" help:"Measure the signer beside the bare token."`
+	Card    cardCmd    `cmd:"" help:"An officer's acts on one card."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parsed := kong.Parse(&commands{},
+		kong.Name("pursekeeper"),
+		kong.Description("Signs for electronic purses with keys that do not leave their token."),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	err := parsed.Run()
+	if err == nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "pursekeeper: %v\n", err)
+	code := exitCode(1)
+	errors.As(err, &code)
+	stop()
+	os.Exit(int(code)) //nolint:gocritic // stop has run
+}
+
+// exitCode is an error that asks for a process status of its own.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit status %d", int(c)) }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pursekeeper/pursekeeper/hsm"
+)
+
+// The token and the group commit, as Prometheus asks for them.
+var (
+	metricReady      = describe("token_ready", "1 when the token takes work.")
+	metricLatched    = describe("token_pin_latched", "1 when a refused PIN waits for an operator.")
+	metricGeneration = describe("token_generation", "Logins of this process, counted from 1.")
+	metricKeysFailed = describe("token_keys_failed", "Keys that fail closed.")
+	metricInFlight   = describe("token_calls_in_flight", "Jobs on the token's sessions.")
+	metricWaiting    = describe("token_calls_waiting", "Jobs that wait for a session.")
+	metricHanging    = describe("token_calls_hanging", "Calls written off that are still inside the library.")
+	metricWrittenOff = describe("token_calls_written_off_total", "Calls written off.")
+	metricDiscarded  = describe("token_sessions_discarded_total", "Sessions given up after an error.")
+	metricRecoveries = describe("token_recoveries_total", "Recoveries begun.")
+	metricGroups     = describe("store_commits_total", "Group commits.")
+	metricChanges    = describe("store_changes_total", "Changes in group commits.")
+	metricCommitting = describe("store_commit_seconds_total", "Time in group commits.")
+)
+
+func describe(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("pursekeeper_"+name, help, nil, nil)
+}
+
+// Describe says that the metrics are those of Collect.
+func (n *node) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(n, ch) }
+
+// Collect reads the token's and the store's counters; it makes no call of either.
+func (n *node) Collect(ch chan<- prometheus.Metric) {
+	token, commits := n.token.Stats(), n.store.Stats()
+	gauge := func(d *prometheus.Desc, value float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value)
+	}
+	total := func(d *prometheus.Desc, value uint64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
+	}
+	gauge(metricReady, truth(token.State == hsm.StateReady))
+	gauge(metricLatched, truth(token.PINLatched))
+	gauge(metricGeneration, float64(token.Generation))
+	gauge(metricKeysFailed, float64(token.KeysFailed))
+	gauge(metricInFlight, float64(token.InFlight))
+	gauge(metricWaiting, float64(token.Waiting))
+	gauge(metricHanging, float64(token.Hanging))
+	total(metricWrittenOff, token.WrittenOff)
+	total(metricDiscarded, token.Discarded)
+	total(metricRecoveries, token.Recoveries)
+	total(metricGroups, commits.Groups.Load())
+	total(metricChanges, commits.Changes.Load())
+	ch <- prometheus.MustNewConstMetric(metricCommitting, prometheus.CounterValue, float64(commits.Nanoseconds.Load())/1e9)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

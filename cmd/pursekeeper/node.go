@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
+	"github.com/pursekeeper/pursekeeper/internal/config"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/signer"
+	"github.com/pursekeeper/pursekeeper/signer/rpc"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+// node is one running signer: a token, a store, and the signer over both.
+type node struct {
+	config  *config.Config
+	log     *slog.Logger
+	token   *hsm.Token
+	store   *store.SQLite
+	signer  *signer.Signer
+	metrics *rpc.Metrics
+	all     *prometheus.Registry
+}
+
+// newNode opens everything, from the token up, and records that it runs.
+func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node, err error) {
+	n = &node{config: cfg, log: log, all: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	rules, err := policy.New(cfg.Clients)
+	if err != nil {
+		return n, err
+	}
+	if n.token, err = openToken(ctx, cfg, log); err != nil && !errors.Is(err, hsm.ErrPINLatched) {
+		return n, err
+	}
+	latched := err
+	if n.store, err = store.OpenSQLite(ctx, cfg.SQLite); err != nil {
+		return n, err
+	}
+	sets, err := keySets(cfg, n.token)
+	if err != nil {
+		return n, err
+	}
+	n.metrics = rpc.NewMetrics(n.all)
+	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
+	if n.signer, err = signer.New(signer.Config{Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm}); err != nil {
+		return n, err
+	}
+	if latched != nil {
+		log.Error("the token refused the PIN; after mending it, send SIGHUP", "error", latched)
+		return n, n.signer.Start(ctx, nil)
+	}
+	findings, err := n.exposures(ctx)
+	if err != nil {
+		return n, err
+	}
+	return n, n.signer.Start(ctx, findings)
+}
+
+// alarm counts an alarm and puts it in the log: the entry itself is durable already.
+func (n *node) alarm(event audit.Event) {
+	n.metrics.Alarm(event)
+	n.log.Warn("alarm", "event", string(event))
+}
+
+// openToken logs in, finds every key and compares its check value. With hsm.ErrPINLatched it returns a token too: the service
+// stays up, unready, for an operator, because one that ended would be started again and use up the PIN's tries.
+func openToken(ctx context.Context, cfg *config.Config, log *slog.Logger) (*hsm.Token, error) {
+	c, err := tokenConfig(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	return hsm.Open(ctx, c)
+}
+
+func tokenConfig(cfg *config.Config, log *slog.Logger) (hsm.Config, error) {
+	c := hsm.Config{
+		Module: cfg.Token.Module, TokenLabel: cfg.Token.Label, Log: log, PIN: cfg.Token.PIN.Read,
+		InFlight: cfg.Token.InFlight, Queue: cfg.Token.Queue, Hang: cfg.Token.Hang,
+	}
+	for _, set := range cfg.KeySets {
+		for _, key := range set.Keys {
+			if key.State != signer.Destroyed {
+				c.Keys = append(c.Keys, keySpec(set, key))
+			}
+		}
+	}
+	if cfg.Token.SoftHSMConf != "" {
+		return c, os.Setenv(softhsm.ConfVariable, cfg.Token.SoftHSMConf)
+	}
+	return c, nil
+}
+
+func keySpec(set config.KeySet, key config.Key) hsm.KeySpec {
+	return hsm.KeySpec{
+		Label: key.Label, Kind: key.Kind, Algorithm: set.Algorithm, Boundary: key.Boundary, KCV: key.KCV,
+		IssuerLevels: set.IssuerLevels,
+	}
+}
+
+// keySets binds the configuration's key sets to the token's keys.
+func keySets(cfg *config.Config, token *hsm.Token) ([]signer.KeySet, error) {
+	sets := make([]signer.KeySet, 0, len(cfg.KeySets))
+	for _, set := range cfg.KeySets {
+		s := signer.KeySet{
+			Name: set.Name, Algorithm: set.Algorithm, Profile: set.Profile, Issuer: set.Issuer, Location: set.Location,
+			MAC1Failures: set.MAC1Failures, TACVersion: set.TACVersion,
+		}
+		for _, key := range set.Keys {
+			if key.State == signer.Destroyed {
+				continue
+			}
+			handle, err := token.Key(key.Label)
+			if err != nil {
+				return nil, fmt.Errorf("key set %s: %w", set.Name, err)
+			}
+			s.Versions = append(s.Versions, signer.Version{
+				Kind: key.Kind, Number: key.Version, State: key.State, Boundary: key.Boundary, KCV: key.KCV, Key: handle,
+			})
+		}
+		sets = append(sets, s)
+	}
+	return sets, nil
+}
+
+// exposures tries to extract a card key from each TOKEN master and says what came of it (DESIGN, §2).
+func (n *node) exposures(ctx context.Context) (findings []audit.Entry, err error) {
+	for _, set := range n.config.KeySets {
+		for _, key := range set.Keys {
+			if key.Boundary != keyderive.BoundaryToken || key.State == signer.Destroyed {
+				continue
+			}
+			found, err := n.token.Exposure(ctx, key.Label)
+			if err != nil {
+				return nil, fmt.Errorf("try to extract a card key of %s: %w", key.Label, err)
+			}
+			outcome := "NOT_EXTRACTABLE"
+			if found.Extractable {
+				outcome = "EXTRACTABLE_BY_PIN_HOLDER"
+			}
+			n.log.Info("key exposure", "key", key.Label, "found", found.Detail)
+			findings = append(findings, audit.Entry{
+				Event: audit.KeyExposure, KeySet: set.Name, Boundary: key.Boundary.String(), Outcome: outcome, Detail: found.Detail,
+				Key: &audit.Key{Set: set.Name, Kind: key.Kind.String(), Version: key.Version, KCV: key.KCV.String()},
+			})
+		}
+	}
+	return findings, nil
+}
+
+// ready computes on every key and asks the store.
+func (n *node) ready(ctx context.Context) error {
+	return errors.Join(n.token.Ready(ctx), n.store.Ready(ctx))
+}
+
+// serve answers until ctx ends or the token asks for a restart, which ends the process with hsm.ExitRestart.
+func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go n.watch(ctx, stop)
+	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
+	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
+	err := rpc.Serve(ctx, rpc.NewServer(handler, n.config.TLS, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
+		public, admin, n.config.ShutdownTimeout)
+	n.log.Info("stopped", "cause", context.Cause(ctx))
+	var restart exitCode
+	if errors.As(context.Cause(ctx), &restart) {
+		return errors.Join(restart, err)
+	}
+	return err
+}
+
+// watch stops the service when its token needs a new process, and lets an operator try a refused PIN again by SIGHUP.
+func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, unix.SIGHUP)
+	defer signal.Stop(again)
+	for {
+		select {
+		case <-n.token.Done():
+			n.log.Error("the token needs a new process", "error", n.token.Err())
+			stop(exitCode(hsm.ExitRestart))
+			return
+		case <-again:
+			n.log.Info("SIGHUP", "pinTriedAgain", n.token.Unlatch())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close ends what newNode opened, the store before the token.
+func (n *node) close() (err error) {
+	if n.store != nil {
+		err = n.store.Close()
+	}
+	if n.token != nil {
+		err = errors.Join(err, n.token.Close())
+	}
+	return err
+}

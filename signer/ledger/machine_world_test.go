@@ -1,0 +1,127 @@
+package ledger_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/purse"
+	"github.com/pursekeeper/pursekeeper/signer"
+	"github.com/pursekeeper/pursekeeper/signer/ledger"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+const (
+	keySet         = "demo"
+	mac1Failures   = 3 // lock a card of the machine
+	settlementLife = 5 * time.Minute
+)
+
+// world is a signer over a database file, and the names that its callers' certificates proved. Many plays run in one world,
+// each with cards of its own.
+type world struct {
+	path    string
+	rules   ledger.Ledger
+	policy  *policy.Policy
+	keys    []signer.Version
+	clock   time.Time
+	store   *store.SQLite
+	signer  *signer.Signer
+	client  policy.Caller
+	limited policy.Caller // a client whose ceiling refuses every load of the machine
+	officer policy.Caller
+	cards   int
+	audited uint64                 // entries read so far
+	entries map[uint64]audit.Entry // those with a MAC2
+}
+
+func newWorld(t testing.TB, rules ledger.Ledger) *world {
+	t.Helper()
+	w := &world{
+		path: filepath.Join(t.TempDir(), "state.db"), rules: rules, entries: map[uint64]audit.Entry{},
+		clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC),
+	}
+	names := []string{"client", "limited", "officer"}
+	roles := []policy.Role{policy.Platform, policy.Platform, policy.Officer}
+	var clients []policy.Client
+	for i, name := range names {
+		clients = append(clients, policy.Client{Name: name, Identity: name, Role: roles[i], KeySets: []string{keySet}})
+	}
+	clients[1].MaxAmountFen = 10
+	var err error
+	w.policy, err = policy.New(clients)
+	require.NoError(t, err)
+	for i, caller := range []*policy.Caller{&w.client, &w.limited, &w.officer} {
+		*caller, err = w.policy.Identify(names[i : i+1])
+		require.NoError(t, err)
+	}
+	for kind, master := range map[keyderive.Kind]string{keyderive.KindLoad: loadMaster, keyderive.KindTAC: tacMaster} {
+		key, err := keyderive.InMemory(suite.TDES, secret.Take(mustHex(master)))
+		require.NoError(t, err)
+		w.keys = append(w.keys, signer.Version{
+			Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Value{}, Key: key,
+		})
+	}
+	w.open()
+	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
+	return w
+}
+
+// open starts the signer on what the database holds.
+func (w *world) open() {
+	profile, err := purse.ShippedProfile("pboc-ep")
+	must(err)
+	w.store, err = store.OpenSQLite(context.Background(), w.path)
+	must(err)
+	w.signer, err = signer.New(signer.Config{
+		Policy: w.policy, Store: w.store, Now: func() time.Time { return w.clock }, SettlementLife: settlementLife, Ledger: w.rules,
+		KeySets: []signer.KeySet{{
+			Name: keySet, Algorithm: suite.TDES, Profile: profile, Location: time.UTC, MAC1Failures: mac1Failures,
+			Issuer: signer.Issuer{Fixed: keyderive.RootFirst(keyderive.Factor(mustHex(issuerFactor)))}, Versions: w.keys,
+		}},
+	})
+	must(err)
+	must(w.signer.Start(context.Background(), nil))
+}
+
+// restart is what an orderly stop and start leave of a signer: its database.
+func (w *world) restart() {
+	must(w.store.Close())
+	w.open()
+}
+
+// newCard is a card that no play has seen.
+func (w *world) newCard() *card {
+	w.cards++
+	return newCard(fmt.Sprintf("31052280%08d", w.cards))
+}
+
+// read takes in the entries since the last time and returns them; their indexes must have no gap.
+func (w *world) read() (news []audit.Entry, gap error) {
+	err := w.store.Entries(context.Background(), w.audited, func(index uint64, line []byte) bool {
+		if index != w.audited {
+			gap = fmt.Errorf("audit index %d follows %d", index, w.audited-1)
+			return false
+		}
+		e, err := audit.Decode(line)
+		must(err)
+		if e.MAC2 != "" {
+			w.entries[index] = e
+		}
+		news = append(news, e)
+		w.audited++
+		return true
+	})
+	must(err)
+	return news, gap
+}
