@@ -1,0 +1,47 @@
+# make test    everything, with the race detector; a skipped test is a failure
+# make demo    a whole load on a throw-away SoftHSM token, nothing to configure
+# make build   the one binary, in bin/
+# make lint    formatting, vet, staticcheck, modules, wording
+# make generate, make bench [BENCH=regexp], make fuzz-short [FUZZTIME=10s]
+#
+# test and demo need softhsm2 and a C compiler, and install what is missing: see .ci/setup, the one list.
+
+export PATH := $(PATH):/usr/local/go/bin
+SHELL := /bin/bash -o pipefail
+
+BENCH    ?= .
+FUZZTIME ?= 10s
+
+.PHONY: all build test demo lint generate bench fuzz-short setup
+
+all: build
+
+build:
+	go build -trimpath -o bin/ ./cmd/pursekeeper
+
+setup:
+	@.ci/setup
+
+test: setup
+	go test -race -count=1 -timeout 10m -json ./... | go run ./internal/house/testlog
+
+demo: setup
+	go run ./cmd/pursekeeper demo
+
+lint:
+	.ci/run lint
+
+generate:
+	cd api && go tool buf lint && go tool buf generate
+
+bench: setup
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# Each fuzz target for a short while; the seeds of all of them run in every `make test`.
+fuzz-short: setup
+	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
+	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | cut -c6-); do \
+	    echo "$$dir $$target"; \
+	    (cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s .) || exit 1; \
+	  done; \
+	done

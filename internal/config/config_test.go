@@ -1,0 +1,322 @@
+package config
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/signer"
+)
+
+const good = `
+listen: 127.0.0.1:7443
+admin: 127.0.0.1:7444
+tls: {certificate: tls/server.pem, key: tls/server.key, clientCA: tls/server.pem}
+token:
+  module: module.so
+  label: pursekeeper-demo
+  pin: {file: pin}
+  softhsmConf: softhsm2.conf
+  hang: 7s
+store: {sqlite: state.db}
+clients:
+  - {name: platform, identity: "spiffe://pursekeeper.example/platform", role: platform, keySets: [demo, demo-sm4], maxAmountFen: 100000}
+keySets:
+  - name: demo
+    algorithm: 3DES
+    profile: pboc-ep
+    issuerFactors: ["1000100010001000"]
+    timeZone: Asia/Shanghai
+    mac1FailureLimit: 9
+    tacVersion: {2: 1}
+    keys:
+      - {kind: load, version: 1, state: active, boundary: TOKEN, kcv: "0A1B2C"}
+      - {kind: load, version: 2, state: active, boundary: CARD, kcv: "012345", label: other}
+      - {kind: tac, version: 1, state: active, boundary: CARD, kcv: "8ca64d"}
+  - name: demo-sm4
+    algorithm: SM4
+    profile: cards/own.yaml
+    timeZone: UTC
+    keys:
+      - {kind: load, version: 1, state: deactivated, boundary: PROCESS, kcv: "0A1B2C"}
+`
+
+// folder holds the files that good names.
+func folder(t *testing.T) string {
+	dir := t.TempDir()
+	certificate, key := selfSigned(t)
+	for name, content := range map[string]string{
+		"tls/server.pem": certificate, "tls/server.key": key, "module.so": "", "softhsm2.conf": "",
+		"cards/own.yaml": "name: own\nissuerFactors: {from: issuerId}\n",
+	} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	}
+	return dir
+}
+
+func selfSigned(t *testing.T) (certificate, key string) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+// readText reads text as the file pk.yaml of dir.
+func readText(t *testing.T, dir, text string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(dir, "pk.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return Read(path)
+}
+
+func TestRead(t *testing.T) {
+	dir := folder(t)
+	c, err := readText(t, dir, good)
+	require.NoError(t, err)
+
+	assert.Equal(t, "127.0.0.1:7443", c.Listen)
+	assert.Equal(t, "127.0.0.1:7444", c.Admin)
+	assert.EqualValues(t, tls.VersionTLS13, c.TLS.MinVersion)
+	assert.Equal(t, tls.RequireAndVerifyClientCert, c.TLS.ClientAuth)
+	assert.Len(t, c.TLS.Certificates, 1)
+	assert.Equal(t, filepath.Join(dir, "module.so"), c.Token.Module)
+	assert.Equal(t, "file "+filepath.Join(dir, "pin"), c.Token.PIN.String())
+	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
+	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, false}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
+	assert.Equal(t, filepath.Join(dir, "state.db"), c.SQLite)
+	assert.Equal(t, []any{DefaultRequestTimeout, DefaultShutdownTimeout, slog.LevelInfo}, []any{c.RequestTimeout, c.ShutdownTimeout, c.LogLevel})
+	assert.Equal(t, []policy.Client{{Name: "platform", Identity: "spiffe://pursekeeper.example/platform", Role: policy.Platform,
+		KeySets: []string{"demo", "demo-sm4"}, MaxAmountFen: 100000}}, c.Clients)
+
+	demo, sm4 := c.KeySets[0], c.KeySets[1]
+	assert.Equal(t, []any{"demo", suite.TDES, "Asia/Shanghai", 9, map[int]int{2: 1}},
+		[]any{demo.Name, demo.Algorithm, demo.Location.String(), demo.MAC1Failures, demo.TACVersion})
+	assert.Equal(t, "1000100010001000", demo.Issuer.Fixed.String())
+	assert.Equal(t, 1, demo.IssuerLevels)
+	ofProfile, err := demo.Profile.IssuerFactors("")
+	require.NoError(t, err)
+	assert.Equal(t, [][8]byte{{0x10, 0, 0x10, 0, 0x10, 0, 0x10, 0}}, ofProfile)
+	assert.Equal(t, []Key{
+		{keyderive.KindLoad, 1, signer.Active, keyderive.BoundaryToken, kcv.Value{0x0A, 0x1B, 0x2C}, "demo/load/1"},
+		{keyderive.KindLoad, 2, signer.Active, keyderive.BoundaryCard, kcv.Value{0x01, 0x23, 0x45}, "other"},
+		{keyderive.KindTAC, 1, signer.Active, keyderive.BoundaryCard, kcv.Value{0x8C, 0xA6, 0x4D}, "demo/tac/1"},
+	}, demo.Keys)
+	assert.Equal(t, []any{suite.SM4, "own", DefaultMAC1Failures, true, 1},
+		[]any{sm4.Algorithm, sm4.Profile.Name(), sm4.MAC1Failures, sm4.Issuer.FromCard, sm4.IssuerLevels})
+}
+
+// Each case changes one thing of the good configuration.
+func TestWhatIsRefused(t *testing.T) {
+	const loadKey = `{kind: load, version: 1, state: active, boundary: TOKEN, kcv: "0A1B2C"}`
+	tests := []struct{ name, old, new, says string }{
+		{"unknown field", "listen:", "listne:", "pk.yaml:2: listne: unknown field"},
+		{"unknown field far down", "label: other", "lable: other", "keySets[0].keys[1].lable: unknown field"},
+		{"unknown source", "pin: {file: pin}", "pin: {flie: pin}", "pk.yaml:8: token.pin.flie: unknown field"},
+		{"repeated field", "admin: 127.0.0.1:7444", "listen: 127.0.0.1:7444", "pk.yaml:3: mapping key"},
+		{"wrong type", "tacVersion: {2: 1}", "tacVersion: {two: 1}", "pk.yaml:21: cannot unmarshal"},
+		{"octal", `"012345"`, "012345", "keySets[0].keys[1].kcv: would be read as another number than is written: write it in quotes"},
+		{"underscore", `"012345"`, "01_2345", "write it in quotes"},
+		{"hex", `"012345"`, "0x2345", "write it in quotes"},
+		{"half a version", "{kind: tac, version: 1,", "{kind: tac, version: 1.5,", "write it in quotes"},
+		{"two documents", "store:", "---\nstore:", "one document"},
+
+		{"no port", "listen: 127.0.0.1:7443", "listen: 127.0.0.1", "pk.yaml:2: listen: "},
+		{"a port by name", "7443", "https", "listen: "},
+		{"admin for everybody", "admin: 127.0.0.1:7444", "admin: 0.0.0.0:7444", "admin: \"0.0.0.0:7444\" is no loopback address"},
+		{"admin for everybody, by leaving the host out", "admin: 127.0.0.1:7444", `admin: ":7444"`, "is no loopback address"},
+		{"insecure without use", "tls:", "adminInsecureNonLoopback: true\ntls:", "adminInsecureNonLoopback: has no use"},
+		{"one address", "7444", "7443", "is the address of listen too"},
+
+		{"no certificate", "certificate: tls/server.pem,", "", "tls.certificate: missing"},
+		{"certificate not there", "certificate: tls/server.pem", "certificate: tls/other.pem", "tls/other.pem is not there"},
+		{"key is no key", "key: tls/server.key", "key: tls/server.pem", "tls: certificate and key"},
+		{"CA is no certificate", "clientCA: tls/server.pem", "clientCA: tls/server.key", "tls.clientCA: "},
+
+		{"module not there", "module: module.so", "module: other.so", "token.module: "},
+		{"module is a folder", "module: module.so", "module: tls", "is a folder"},
+		{"no label", "label: pursekeeper-demo", `label: ""`, "token.label"},
+		{"no pin", "pin: {file: pin}", "pin: {}", "token.pin: write exactly one of file, env and vault"},
+		{"the pin itself", "pin: {file: pin}", "pin: 471147", "pk.yaml:8: "},
+		{"the pin itself, with a zero", "pin: {file: pin}", "pin: 0471147", "token.pin: would be read"},
+		{"two pins", "pin: {file: pin}", "pin: {file: pin, env: PIN}", "token.pin: write exactly one"},
+		{"vault without anything", "pin: {file: pin}", "pin: {vault: {path: p}}", "token.pin: vault.mount"},
+		{"no one in flight", "hang: 7s", "inFlight: 0", "token.inFlight: 0: expected 1 to 256"},
+		{"no queue", "hang: 7s", "queue: -1", "token.queue: -1: expected 1 to 1048576"},
+		{"hang in nothing", "hang: 7s", `hang: "7"`, "token.hang"},
+		{"hang at once", "hang: 7s", "hang: 1ms", "token.hang"},
+		{"store in no folder", "sqlite: state.db", "sqlite: none/state.db", "store.sqlite: the folder"},
+		{"no store", "sqlite: state.db", "", "store.sqlite: missing"},
+		{"log level", "store:", "log: {level: all}\nstore:", "log.level"},
+		{"no time", "store:", "limits: {requestTimeout: 0s}\nstore:", "limits.requestTimeout"},
+
+		{"no client", goodClients(), "", "clients: missing"},
+		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},
+		{"identity is no name", `"spiffe://pursekeeper.example/platform"`, `"CN=platform, O=x"`, "clients[0].identity: "},
+		{"role", "role: platform", "role: root", "clients[0].role: \"root\""},
+		{"key set of a client", "keySets: [demo, demo-sm4]", "keySets: [demo, other]", `clients[0].keySets[1]: there is no key set "other"`},
+		{"key set twice", "keySets: [demo, demo-sm4]", "keySets: [demo, demo]", "clients[0].keySets[1]: \"demo\" is there twice"},
+		{"no key set", "keySets: [demo, demo-sm4]", "keySets: []", "clients[0].keySets: missing"},
+		{"amount below zero", "maxAmountFen: 100000", "maxAmountFen: -1", "clients[0].maxAmountFen"},
+		{"amount of five bytes", "maxAmountFen: 100000", "maxAmountFen: 4294967296", "clients[0].maxAmountFen"},
+		{"two clients", "keySets:\n", goodClient() + "keySets:\n", "clients[1].name: \"platform\" is there twice"},
+		{"two clients of one identity", "keySets:\n", goodClient() + "keySets:\n", "clients[1].identity: "},
+
+		{"set name", "name: demo-sm4", "name: Demo", "keySets[1].name"},
+		{"set twice", "name: demo-sm4", "name: demo", "keySets[1].name: \"demo\" is there twice"},
+		{"algorithm", "algorithm: 3DES", "algorithm: AES", `keySets[0].algorithm: algorithm "AES"`},
+		{"profile", "profile: pboc-ep", "profile: pboc", "keySets[0].profile: "},
+		{"profile file", "profile: cards/own.yaml", "profile: cards/other.yaml", "keySets[1].profile: "},
+		{"profile file with another content", "profile: cards/own.yaml", "profile: tls/server.key", "keySets[1].profile: "},
+		{"factor too short", `["1000100010001000"]`, `["10001000"]`, "keySets[0].issuerFactors: "},
+		{"factor word", `["1000100010001000"]`, `cards`, "expected none, card or a list"},
+		{"factor that escapes its quotes", `["1000100010001000"]`, `['"], x: ["']`, "keySets[0].issuerFactors: "},
+		{"factors against the profile's", "profile: cards/own.yaml", "profile: cards/own.yaml\n    issuerFactors: none", "none, but card profile own has card"},
+		{"time zone", "timeZone: UTC", "timeZone: Mars", "keySets[1].timeZone"},
+		{"no time zone", "timeZone: UTC", "", "keySets[1].timeZone"},
+		{"the machine's time zone", "timeZone: UTC", "timeZone: Local", "keySets[1].timeZone"},
+		{"a card is never locked", "mac1FailureLimit: 9", "mac1FailureLimit: 0", "keySets[0].mac1FailureLimit"},
+		{"tac version of no key", "tacVersion: {2: 1}", "tacVersion: {2: 1, 3: 1}", "keySets[0].tacVersion.3: there is no key of version 3"},
+		{"tac version that is not there", "tacVersion: {2: 1}", "tacVersion: {2: 3}", "keySets[0].tacVersion.2: there is no tac key of version 3"},
+		{"a load that nobody can confirm", "tacVersion: {2: 1}", "", "keySets[0].keys[1]: its TACs need a tac key of version 2"},
+		{"no keys", "keys:\n      - {kind: load, version: 1, state: deactivated, boundary: PROCESS, kcv: \"0A1B2C\"}", "keys: []", "keySets[1].keys: missing"},
+
+		{"kind", loadKey, strings.Replace(loadKey, "load", "debit", 1), `keySets[0].keys[0].kind: key kind "debit"`},
+		{"version 0", loadKey, strings.Replace(loadKey, "version: 1", "version: 0", 1), "keySets[0].keys[0].version: 0"},
+		{"version 256", loadKey, strings.Replace(loadKey, "version: 1", "version: 256", 1), "keySets[0].keys[0].version: 256"},
+		{"version twice", loadKey, strings.Replace(loadKey, "version: 1", "version: 2", 1), "keySets[0].keys[1]: load version 2 is there twice"},
+		{"state", loadKey, strings.Replace(loadKey, "active", "on", 1), `keySets[0].keys[0].state: key state "on"`},
+		{"boundary", loadKey, strings.Replace(loadKey, "TOKEN", "token", 1), `keySets[0].keys[0].boundary: boundary "token"`},
+		{"no kcv", loadKey, strings.Replace(loadKey, `, kcv: "0A1B2C"`, "", 1), "keySets[0].keys[0].kcv"},
+		{"short kcv", loadKey, strings.Replace(loadKey, "0A1B2C", "0A1B", 1), "keySets[0].keys[0].kcv"},
+		{"label twice", "label: other", "label: demo/load/1", `keySets[0].keys[1].label: "demo/load/1" is there twice`},
+		{"label of another script", "label: other", "label: 圈存", "keySets[0].keys[1].label: "},
+		{"tac in the token", `boundary: CARD, kcv: "8ca64d"`, `boundary: TOKEN, kcv: "8ca64d"`, "keySets[0].keys[2].boundary: TOKEN: the token has no key-XOR-key derivation, which the tac key needs; use CARD"},
+		{"SM4 in the token", "boundary: PROCESS", "boundary: TOKEN", "keySets[1].keys[0].boundary: TOKEN: the token has no SM4; use PROCESS"},
+		{"one master in two sets", "algorithm: SM4", "algorithm: 3DES", "keySets[1].keys[0].kcv: 0A1B2C is also the load key of key set demo"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			require.Contains(t, good, test.old, "the test changes nothing")
+			dir := folder(t)
+			_, err := readText(t, dir, strings.Replace(good, test.old, test.new, 1))
+			require.ErrorContains(t, err, test.says)
+			var invalid *Invalid
+			require.ErrorAs(t, err, &invalid)
+			assert.NotContains(t, err.Error(), "471147")
+			for _, line := range strings.Split(err.Error(), "\n") {
+				assert.Contains(t, line, filepath.Join(dir, "pk.yaml"))
+			}
+		})
+	}
+}
+
+func goodClients() string { return "clients:\n" + goodClient() }
+
+func goodClient() string {
+	_, client, _ := strings.Cut(good, "clients:\n")
+	client, _, _ = strings.Cut(client, "keySets:\n")
+	return client
+}
+
+func TestEveryProblemIsNamedAtOnce(t *testing.T) {
+	dir := folder(t)
+	text := good
+	for old, changed := range map[string]string{
+		"admin: 127.0.0.1:7444": "admin: 10.0.0.1:7444", "label: pursekeeper-demo": "label: ''", "role: platform": "role: x",
+		"timeZone: UTC": "timeZone: Mars", "state: deactivated": "state: gone",
+	} {
+		text = strings.Replace(text, old, changed, 1)
+	}
+	_, err := readText(t, dir, text)
+	var invalid *Invalid
+	require.ErrorAs(t, err, &invalid)
+	var fields []string
+	for _, p := range invalid.Problems {
+		fields = append(fields, p.Field)
+		assert.NotZero(t, p.Line, p.Field)
+	}
+	assert.Equal(t, []string{"admin", "token.label", "clients[0].role", "keySets[1].timeZone", "keySets[1].keys[0].state"}, fields)
+
+	_, err = readText(t, dir, "a: 1\nlog: {levle: x, lvel: 012}\n")
+	require.ErrorAs(t, err, &invalid)
+	assert.Len(t, invalid.Problems, 4)
+}
+
+func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
+	_, err := New(File{}, t.TempDir())
+	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
+		"store.sqlite", "clients", "keySets"} {
+		require.ErrorContains(t, err, "configuration: "+field+": ")
+	}
+	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {
+		_, err := readText(t, t.TempDir(), text)
+		var invalid *Invalid
+		require.ErrorAs(t, err, &invalid, text)
+	}
+	_, err = Read(filepath.Join(t.TempDir(), "none.yaml"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestAPrivateKeyThatOthersMayReadIsRefused(t *testing.T) {
+	dir := folder(t)
+	require.NoError(t, os.Chmod(filepath.Join(dir, "tls/server.key"), 0o640))
+	_, err := readText(t, dir, good)
+	require.ErrorContains(t, err, "tls.key: ")
+	require.ErrorContains(t, err, "mode 0640")
+}
+
+func TestIssuerFactors(t *testing.T) {
+	tests := []struct {
+		written string
+		levels  int
+		card    bool
+		path    string
+	}{
+		{"", 0, false, ""},
+		{"issuerFactors: none", 0, false, ""},
+		{"issuerFactors: card", 1, true, ""},
+		{`issuerFactors: ["0102030405060708", "1112131415161718"]`, 2, false, "0102030405060708/1112131415161718"},
+	}
+	for _, test := range tests {
+		t.Run(test.written, func(t *testing.T) {
+			c, err := readText(t, folder(t), strings.Replace(good, `issuerFactors: ["1000100010001000"]`, test.written, 1))
+			require.NoError(t, err)
+			set := c.KeySets[0]
+			assert.Equal(t, test.levels, set.IssuerLevels)
+			assert.Equal(t, test.card, set.Issuer.FromCard)
+			assert.Equal(t, test.path, set.Issuer.Fixed.String())
+			assert.Equal(t, test.card, set.Profile.NeedsIssuerID(), "the profile agrees")
+		})
+	}
+}
+
+func TestAdminBeyondLoopbackIsSaidToBeInsecure(t *testing.T) {
+	c, err := readText(t, folder(t), strings.Replace(good, "admin: 127.0.0.1:7444", "admin: 0.0.0.0:7444\nadminInsecureNonLoopback: true", 1))
+	require.NoError(t, err)
+	assert.Equal(t, "0.0.0.0:7444", c.Admin)
+}

@@ -1,0 +1,140 @@
+package config
+
+import "github.com/pursekeeper/pursekeeper/internal/source"
+
+// File is what an operator writes, in YAML. Every field is read; an unknown or repeated one is an error. Names of files are
+// relative to the folder of the configuration. Hex digits are written in quotes.
+type File struct {
+	// Listen is the address, HOST:PORT, of the API: TLS 1.3, for clients with a certificate alone.
+	Listen string `yaml:"listen"`
+	// Admin is the address, HOST:PORT, of health, readiness, metrics and profiles. It asks nobody who they are, so it is a
+	// loopback address, unless
+	Admin string `yaml:"admin"`
+	// AdminInsecureNonLoopback says that something else keeps strangers from the admin address.
+	AdminInsecureNonLoopback bool `yaml:"adminInsecureNonLoopback"`
+
+	TLS     TLSFile      `yaml:"tls"`
+	Token   TokenFile    `yaml:"token"`
+	Store   StoreFile    `yaml:"store"`
+	Clients []ClientFile `yaml:"clients"`
+	KeySets []KeySetFile `yaml:"keySets"`
+	Limits  LimitsFile   `yaml:"limits"`
+	Log     LogFile      `yaml:"log"`
+}
+
+// TLSFile names the files, PEM, of the API's TLS.
+type TLSFile struct {
+	// Certificate is the server's, followed by those between it and its root.
+	Certificate string `yaml:"certificate"`
+	// Key is the certificate's private key; only the owner may have access to the file (mode 0400 or 0600).
+	Key string `yaml:"key"`
+	// ClientCA holds the certificates that may have signed a client's. Nobody comes in without one.
+	ClientCA string `yaml:"clientCA"`
+}
+
+// TokenFile is the hardware security module.
+type TokenFile struct {
+	// Module is the path of the PKCS#11 library.
+	Module string `yaml:"module"`
+	// Label of the token, 1 to 32 bytes.
+	Label string `yaml:"label"`
+	// PIN says where the user's PIN comes from: {file: …}, {env: …} or {vault: …}. It is never written here.
+	PIN source.Spec `yaml:"pin"`
+	// SoftHSMConf is put in SOFTHSM2_CONF, which tells SoftHSM where its tokens are. Left out: the environment's own.
+	SoftHSMConf string `yaml:"softhsmConf"`
+	// InFlight is how many calls may be inside the library at once, 1 to 256; left out, 2.
+	InFlight *int `yaml:"inFlight"`
+	// Queue is how many callers may wait for the token, 1 to 1048576; one more is refused at once. Left out, 256.
+	Queue *int `yaml:"queue"`
+	// Hang is after how long a call inside the library is written off, such as 5s; at least 100ms. Left out, 5s.
+	Hang string `yaml:"hang"`
+	// Development says that this token is one to try things on, not one that keeps real money's keys.
+	Development bool `yaml:"development"`
+}
+
+// StoreFile is where the durable state is.
+type StoreFile struct {
+	// SQLite is the path of a database file, made if it is not there, in a folder that is.
+	SQLite string `yaml:"sqlite"`
+}
+
+// ClientFile is one caller of the API.
+type ClientFile struct {
+	// Name is how records and logs call it; unique.
+	Name string `yaml:"name"`
+	// Identity is a URI or a DNS name that the client's certificate carries; unique.
+	Identity string `yaml:"identity"`
+	// Role is platform, reader, officer, auditor, personaliser or operator.
+	Role string `yaml:"role"`
+	// KeySets are the names of those that it may use; at least one.
+	KeySets []string `yaml:"keySets"`
+	// MaxAmountFen is the most that one of its transactions may move, in fen; 0: no limit of its own.
+	MaxAmountFen int64 `yaml:"maxAmountFen"`
+}
+
+// KeySetFile is one issuer's keys.
+type KeySetFile struct {
+	// Name is [a-z0-9][a-z0-9-]{0,62}, unique.
+	Name string `yaml:"name"`
+	// Algorithm is 3DES or SM4.
+	Algorithm string `yaml:"algorithm"`
+	// Profile is the card profile: pboc-ep, transport or fmcos, or the path of a profile file, which holds a slash or a dot.
+	Profile string `yaml:"profile"`
+	// IssuerFactors are the levels above the card: none, card (one: the card's issuer id), or a list of 16 hex digits each,
+	// root first. Left out, as the profile says; a profile that has levels of its own allows no others here.
+	IssuerFactors IssuerFactorsFile `yaml:"issuerFactors"`
+	// TimeZone fills a date and time that a request leaves out, such as Asia/Shanghai.
+	TimeZone string `yaml:"timeZone"`
+	// MAC1FailureLimit is how many wrong MAC1s lock a card, 1 to 1000; left out, 5.
+	MAC1FailureLimit *int `yaml:"mac1FailureLimit"`
+	// TACVersion maps a KVER of this set to the version of the tac key that goes with it, where they differ.
+	TACVersion map[int]int `yaml:"tacVersion"`
+	// Keys are the master keys; at least one.
+	Keys []KeyFile `yaml:"keys"`
+}
+
+// IssuerFactorsFile is a word or a list.
+type IssuerFactorsFile struct {
+	Word string
+	List []string
+}
+
+// UnmarshalYAML takes either form.
+func (f *IssuerFactorsFile) UnmarshalYAML(decode func(any) error) error {
+	if decode(&f.List) == nil {
+		return nil
+	}
+	f.List = nil
+	return decode(&f.Word)
+}
+
+// KeyFile is one master key. The key is in the token; this says which it is and what it may do.
+type KeyFile struct {
+	// Kind is purchase, load, unload, overdraft, tac, pin-unblock, pin-reload, maintenance, control or internal-auth.
+	Kind string `yaml:"kind"`
+	// Version is the card's KVER, 1 to 255.
+	Version int `yaml:"version"`
+	// State is pre-active, active, suspended, deactivated, compromised or destroyed.
+	State string `yaml:"state"`
+	// Boundary is TOKEN, CARD or PROCESS: how far from the token the key's use reaches. For now SM4 needs PROCESS, and of 3DES
+	// tac and pin-reload CARD at least.
+	Boundary string `yaml:"boundary"`
+	// KCV is the key's check value, six hex digits. A key of the token with another is not used.
+	KCV string `yaml:"kcv"`
+	// Label is the key's label in the token, 1 to 128 printable characters, unique; left out, SET/KIND/VERSION.
+	Label string `yaml:"label"`
+}
+
+// LimitsFile bounds times.
+type LimitsFile struct {
+	// RequestTimeout is how long one request may take in all; left out, 5s.
+	RequestTimeout string `yaml:"requestTimeout"`
+	// ShutdownTimeout is how long requests in flight may take to end when the service is told to stop; left out, 20s.
+	ShutdownTimeout string `yaml:"shutdownTimeout"`
+}
+
+// LogFile is the log, which goes to standard error.
+type LogFile struct {
+	// Level is debug, info, warn or error; left out, info.
+	Level string `yaml:"level"`
+}

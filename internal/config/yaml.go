@@ -1,0 +1,139 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// document is a parsed YAML file: it decodes strictly, and says on which line a field is.
+type document struct {
+	file *ast.File
+	body ast.Node
+}
+
+// parse refuses all but one document, and a key that is written twice.
+func parse(data []byte) (document, error) {
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return document{}, err
+	}
+	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		return document{}, errors.New("expected one document with at least one field")
+	}
+	if _, ok := file.Docs[0].Body.(ast.MapNode); !ok {
+		return document{}, errors.New("expected fields with their values")
+	}
+	return document{file, file.Docs[0].Body}, nil
+}
+
+// decode fills a File. The problems are all unknown fields and all numbers that YAML reads as something else than is written,
+// and the first value that has the wrong type.
+func (d document) decode(into *File) []Problem {
+	problems := unknown(d.body, reflect.TypeFor[File](), "")
+	ast.Walk(numbers{&problems}, d.body)
+	if len(problems) > 0 {
+		return problems
+	}
+	if err := yaml.NodeToValue(d.body, into, yaml.Strict()); err != nil {
+		return []Problem{syntax(err)}
+	}
+	return nil
+}
+
+// syntax is an error of the YAML library, without the excerpt of the file that it likes to show.
+func syntax(err error) Problem {
+	var located yaml.Error
+	if !errors.As(err, &located) {
+		return Problem{Reason: err.Error()}
+	}
+	p := Problem{Reason: located.GetMessage()}
+	if token := located.GetToken(); token != nil && token.Position != nil {
+		p.Line = token.Position.Line
+	}
+	return p
+}
+
+// line is the line of a field, or of the nearest field around it that is written; 0 for the whole file.
+func (d document) line(field string) int {
+	for field != "" {
+		if path, err := yaml.PathString("$." + field); err == nil {
+			if node, err := path.FilterFile(d.file); err == nil && node != nil {
+				return node.GetToken().Position.Line
+			}
+		}
+		field = field[:max(strings.LastIndexAny(field, ".["), 0)]
+	}
+	return 0
+}
+
+// unknown lists the fields under node that a value of type t has not.
+func unknown(node ast.Node, t reflect.Type, field string) (problems []Problem) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch node := node.(type) {
+	case *ast.SequenceNode:
+		if t.Kind() != reflect.Slice {
+			return nil // a wrong type is told by the decoder
+		}
+		for i, value := range node.Values {
+			problems = append(problems, unknown(value, t.Elem(), fmt.Sprintf("%s[%d]", field, i))...)
+		}
+	case ast.MapNode:
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		fields := fieldTypes(t)
+		for pairs := node.MapRange(); pairs.Next(); {
+			name := pairs.Key().GetToken().Value
+			below, known := fields[name]
+			if !known {
+				problems = append(problems, Problem{join(field, name), pairs.Key().GetToken().Position.Line, "unknown field"})
+				continue
+			}
+			problems = append(problems, unknown(pairs.Value(), below, join(field, name))...)
+		}
+	}
+	return problems
+}
+
+func fieldTypes(t reflect.Type) map[string]reflect.Type {
+	types := make(map[string]reflect.Type, t.NumField())
+	for i := range t.NumField() {
+		types[t.Field(i).Tag.Get("yaml")] = t.Field(i).Type
+	}
+	return types
+}
+
+func join(field, name string) string {
+	if field == "" {
+		return name
+	}
+	return field + "." + name
+}
+
+// numbers finds the numbers that are not written as what they are read as: 012345 is octal to YAML, 1_2 is twelve, and 1.5 would
+// lose its half. In a configuration full of hex digits each is a text whose quotes were forgotten. It is not repeated in the
+// problem: it may be a PIN in the wrong place.
+type numbers struct{ problems *[]Problem }
+
+var plain = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+
+func (v numbers) Visit(node ast.Node) ast.Visitor {
+	switch node.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		token := node.GetToken()
+		if !plain.MatchString(token.Value) {
+			field := strings.TrimPrefix(node.GetPath(), "$.")
+			*v.problems = append(*v.problems, Problem{field, token.Position.Line, "would be read as another number than is written: write it in quotes"})
+		}
+	}
+	return v
+}
