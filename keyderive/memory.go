@@ -125,3 +125,13 @@ func (u *memoryUnit) ECB(blocks []byte) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// Borrow lends key until end is called, for an engine whose keys come into memory in the middle of a Lend (the CARD boundary).
+// end wipes all that was derived of key; key itself stays the caller's. The unit is used by one goroutine.
+func Borrow(alg suite.Algorithm, key secret.Bytes) (unit Unit, end func(), err error) {
+	if !alg.Valid() || key.Len() != suite.KeySize {
+		return nil, nil, fmt.Errorf("key in memory: %v, %d bytes, expected %d", alg, key.Len(), suite.KeySize)
+	}
+	loan := &memoryLoan{alg: alg}
+	return &memoryUnit{loan: loan, key: key}, loan.end, nil
+}
