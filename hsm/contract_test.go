@@ -1,0 +1,251 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+)
+
+// engines are one master of the demonstration card on every engine that a keyderive.Key has.
+type engine struct {
+	name string
+	alg  suite.Algorithm
+	make func(t *testing.T, token *Token, kind keyderive.Kind, key string) keyderive.Key
+}
+
+func engines() []engine {
+	inToken := func(alg suite.Algorithm, boundary keyderive.Boundary) func(*testing.T, *Token, keyderive.Kind, string) keyderive.Key {
+		return func(t *testing.T, token *Token, kind keyderive.Kind, key string) keyderive.Key {
+			return importKey(t, token, specOf(t, kind.String(), kind, alg, boundary, 1, key), key)
+		}
+	}
+	inMemory := func(alg suite.Algorithm) func(*testing.T, *Token, keyderive.Kind, string) keyderive.Key {
+		return func(t *testing.T, _ *Token, _ keyderive.Kind, key string) keyderive.Key {
+			value := secretOf(t, key)
+			t.Cleanup(value.Wipe)
+			k, err := keyderive.InMemory(alg, value)
+			require.NoError(t, err)
+			return k
+		}
+	}
+	return []engine{
+		{"TOKEN 3DES", suite.TDES, inToken(suite.TDES, keyderive.BoundaryToken)},
+		{"CARD 3DES", suite.TDES, inToken(suite.TDES, keyderive.BoundaryCard)},
+		{"PROCESS 3DES", suite.TDES, inToken(suite.TDES, keyderive.BoundaryProcess)},
+		{"PROCESS SM4", suite.SM4, inToken(suite.SM4, keyderive.BoundaryProcess)},
+		{"memory 3DES", suite.TDES, inMemory(suite.TDES)},
+		{"memory SM4", suite.SM4, inMemory(suite.SM4)},
+	}
+}
+
+var loadMACs = map[suite.Algorithm]struct{ mac1, mac2 string }{
+	suite.TDES: {"7E1722D0", "60B7B5B7"},
+	suite.SM4:  {"C9A6F09C", "1FF2DC09"},
+}
+
+// The duties of keyderive.Key, on every engine.
+func TestKeyContract(t *testing.T) {
+	for _, e := range engines() {
+		t.Run(e.name, func(t *testing.T) {
+			token := openToken(t, configOf(hsmtest.NewToken(t)))
+			load := e.make(t, token, keyderive.KindLoad, loadMaster)
+			assert.Equal(t, e.alg, load.Algorithm())
+			t.Run("computes", func(t *testing.T) { contractComputes(t, e.alg, load) })
+			t.Run("concurrently", func(t *testing.T) { contractConcurrent(t, e.alg, load) })
+			t.Run("context", func(t *testing.T) { contractContext(t, load) })
+			t.Run("errors of use", func(t *testing.T) { contractUse(t, load) })
+			maintenance := e.make(t, token, keyderive.KindMaintenance, loadMaster)
+			t.Run("input", func(t *testing.T) { contractInput(t, e.alg, maintenance) })
+		})
+	}
+}
+
+func contractComputes(t *testing.T, alg suite.Algorithm, key keyderive.Key) {
+	want := loadMACs[alg]
+	mac2, err := loadMAC2(context.Background(), t, key, demoPath, want.mac1)
+	require.NoError(t, err)
+	assert.Equal(t, bytesOf(t, want.mac2), mac2[:])
+	_, err = loadMAC2(context.Background(), t, key, demoPath, "00000000")
+	require.ErrorIs(t, err, keyderive.ErrMismatch)
+}
+
+func contractConcurrent(t *testing.T, alg suite.Algorithm, key keyderive.Key) {
+	want := loadMACs[alg]
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			for range 5 {
+				mac2, err := loadMAC2(context.Background(), t, key, demoPath, want.mac1)
+				if assert.NoError(t, err) {
+					assert.Equal(t, bytesOf(t, want.mac2), mac2[:])
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func contractContext(t *testing.T, key keyderive.Key) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	called := false
+	err := key.Lend(ctx, demoPath, func(keyderive.Unit) error { called = true; return nil })
+	require.ErrorIs(t, err, context.Canceled)
+	assert.False(t, called)
+}
+
+func contractUse(t *testing.T, key keyderive.Key) {
+	mine := errors.New("mine")
+	calls := 0
+	err := key.Lend(context.Background(), demoPath, func(keyderive.Unit) error { calls++; return mine })
+	require.ErrorIs(t, err, mine)
+	assert.Equal(t, 1, calls)
+	assert.PanicsWithValue(t, "mine", func() {
+		_ = key.Lend(context.Background(), demoPath, func(keyderive.Unit) error { panic("mine") })
+	})
+	require.NoError(t, key.Lend(context.Background(), demoPath, func(keyderive.Unit) error { return nil }))
+}
+
+func contractInput(t *testing.T, alg suite.Algorithm, key keyderive.Key) {
+	size := alg.BlockSize()
+	err := keyderive.NewMaster(key, demoPath).WithCard(context.Background(), benchCard, func(card keyderive.Card) error {
+		m, err := card.Messaging()
+		if err != nil {
+			return err
+		}
+		for _, n := range []int{0, 1, size - 1, size + 1} {
+			_, err := m.Encrypt(make([]byte, n))
+			assert.Error(t, err, n)
+		}
+		got, err := m.Encrypt(make([]byte, 3*size))
+		if err == nil {
+			assert.Len(t, got, 3*size)
+			assert.Equal(t, got[:size], got[size:2*size])
+		}
+		return err
+	})
+	require.NoError(t, err)
+}
+
+// What a key's kind never does is refused by every engine of a token, in Go.
+func TestKindsHaveNoOtherRight(t *testing.T) {
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	var data [16]byte
+	for _, boundary := range []keyderive.Boundary{keyderive.BoundaryToken, keyderive.BoundaryCard, keyderive.BoundaryProcess} {
+		t.Run(boundary.String(), func(t *testing.T) {
+			spec := specOf(t, "load-"+boundary.String(), keyderive.KindLoad, suite.TDES, boundary, 0, loadMaster)
+			key := importKey(t, token, spec, loadMaster)
+			var escaped keyderive.Unit
+			err := key.Lend(context.Background(), keyderive.Path{}, func(unit keyderive.Unit) error {
+				escaped = unit
+				refused := func(_ any, err error) { t.Helper(); assert.ErrorIs(t, err, errRight) }
+				refused(unit.ECB(data[:]))
+				refused(unit.CBC(nil, data[:]))
+				refused(unit.Derive(data, keyderive.ToEncrypt))
+				refused(unit.Derive(data, keyderive.ToFold))
+				refused(unit.Derive(data, 0))
+				card, err := unit.Derive(data, keyderive.ToDerive)
+				require.NoError(t, err)
+				refused(card.ECB(data[:]))
+				refused(card.CBC(nil, data[:]))
+				refused(card.Derive(data, keyderive.ToDerive))
+				_, err = card.FoldHalves()
+				assert.Error(t, err)
+				session, err := card.Derive(data, keyderive.ToEncrypt)
+				require.NoError(t, err)
+				refused(session.Derive(data, keyderive.ToEncrypt))
+				_, err = session.ECB(data[:])
+				return err
+			})
+			require.NoError(t, err)
+			_, err = escaped.Derive(data, keyderive.ToDerive)
+			assert.ErrorIs(t, err, errOver)
+		})
+	}
+}
+
+// The token itself refuses too: the card key object has no right but its purpose.
+func TestTheTokenRefusesWhatTheObjectMayNot(t *testing.T) {
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	key := importKey(t, token, specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 0, loadMaster), loadMaster)
+	err := key.Lend(context.Background(), keyderive.Path{}, func(unit keyderive.Unit) error {
+		card, err := unit.Derive([16]byte{}, keyderive.ToDerive)
+		require.NoError(t, err)
+		forced := card.(*tokenUnit)
+		forced.purpose = keyderive.ToEncrypt
+		_, err = forced.ECB(make([]byte, 8))
+		assert.ErrorContains(t, err, "CKR_KEY_FUNCTION_NOT_PERMITTED")
+		out := make([]byte, 16)
+		assert.ErrorContains(t, forced.loan.session.value(forced.key, out), "CKR_ATTRIBUTE_SENSITIVE")
+		return nil
+	})
+	require.ErrorContains(t, err, "CKR_KEY_FUNCTION_NOT_PERMITTED", "an error of the token that use drops is still the loan's")
+}
+
+func TestFoldIsUnsupportedInsideATokenWithoutIt(t *testing.T) {
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	assert.Equal(t, keyderive.BoundaryCard, token.Strictest(keyderive.KindTAC, suite.TDES))
+	key := importKey(t, token, specOf(t, "tac", keyderive.KindTAC, suite.TDES, keyderive.BoundaryToken, 1, tacMaster), tacMaster)
+	err := keyderive.NewMaster(key, demoPath).WithCard(context.Background(), benchCard, func(card keyderive.Card) error {
+		_, err := card.TAC()
+		return err
+	})
+	require.ErrorIs(t, err, keyderive.ErrUnsupported)
+}
+
+// A failed require in use ends a worker's goroutine: the caller hears of it and the session serves on.
+func TestUseThatEndsItsGoroutine(t *testing.T) {
+	config := configOf(hsmtest.NewToken(t))
+	config.InFlight = 1
+	token := openToken(t, config)
+	key := importKey(t, token, specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster), loadMaster)
+	err := key.Lend(context.Background(), demoPath, func(keyderive.Unit) error {
+		runtime.Goexit()
+		return nil
+	})
+	require.ErrorIs(t, err, errUseExited)
+	contractComputes(t, suite.TDES, key)
+}
+
+// The bulk path makes the same cards, in order.
+func TestLendCards(t *testing.T) {
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	key := importKey(t, token, specOf(t, "tac", keyderive.KindTAC, suite.TDES, keyderive.BoundaryCard, 1, tacMaster), tacMaster)
+	cards := make([]keyderive.Factor, 3*maxBatch+7)
+	for i := range cards {
+		cards[i] = keyderive.Factor{byte(i >> 8), byte(i)}
+	}
+	macs := make([]keyderive.MAC, len(cards))
+	next := 0
+	tac := func(card keyderive.Card) (mac keyderive.MAC, err error) {
+		tac, err := card.TAC()
+		if err == nil {
+			mac, err = tac.MAC([]byte("record"))
+		}
+		return mac, err
+	}
+	require.NoError(t, key.LendCards(context.Background(), demoPath, cards, func(i int, card keyderive.Card) (err error) {
+		assert.Equal(t, next, i)
+		next++
+		macs[i], err = tac(card)
+		return err
+	}))
+	assert.Equal(t, len(cards), next)
+	for _, i := range []int{0, maxBatch - 1, maxBatch, len(cards) - 1} {
+		err := keyderive.NewMaster(key, demoPath).WithCard(context.Background(), cards[i], func(card keyderive.Card) error {
+			mac, err := tac(card)
+			assert.Equal(t, mac, macs[i], i)
+			return err
+		})
+		require.NoError(t, err)
+	}
+}

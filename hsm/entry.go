@@ -1,0 +1,135 @@
+package hsm
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+)
+
+// entry is a key in its generation: handle and all. A key that is not what the catalogue says fails closed, by name, and the
+// others go on.
+type entry struct {
+	spec    KeySpec
+	right   rights // TOKEN and CARD: the master's
+	dialect dialect
+	master  *parent // TOKEN and CARD: the master's object
+	sealed  *sealed // PROCESS: the master's ciphertext
+	failed  atomic.Pointer[error]
+}
+
+func (e *entry) failure() error {
+	if err := e.failed.Load(); err != nil {
+		return fmt.Errorf("key %q: %w", e.spec.Label, *err)
+	}
+	return nil
+}
+
+func (e *entry) fail(err error) { e.failed.Store(&err) }
+
+// masterRight is the one right of the master's object, the least that its boundary can do with on this token.
+func (s *KeySpec) masterRight(p Profile) rights {
+	if s.Boundary == keyderive.BoundaryCard && (s.IssuerLevels == 0 || p.NoDerivation) {
+		return mayEncrypt
+	}
+	return mayDerive
+}
+
+// features are the mechanisms that the key uses, each proven before it does (rule 8).
+func (s *KeySpec) features(p Profile) []feature {
+	var list []feature
+	add := func(uses ...use) {
+		for _, u := range uses {
+			list = append(list, feature{s.Algorithm, u})
+		}
+	}
+	switch s.Boundary {
+	case keyderive.BoundaryToken:
+		add(useDerive, useECB, useCBC)
+		if p.XORKeys != 0 && s.Kind.Folds() {
+			add(useXOR)
+		}
+	case keyderive.BoundaryCard:
+		add(useECB)
+		if s.masterRight(p) == mayDerive {
+			add(useDerive)
+		}
+	case keyderive.BoundaryProcess:
+		list = append(list, feature{use: useSeal})
+	}
+	return list
+}
+
+// resolve finds the key and holds it against the catalogue. The error is of the token: what is wrong with the key is in the
+// entry, which then fails closed.
+func (g *generation) resolve(s *session, spec KeySpec) (*entry, error) {
+	e := &entry{spec: spec}
+	err := g.prepare(s, e)
+	if err == nil && spec.Boundary == keyderive.BoundaryProcess {
+		err = e.findSealed(s)
+	} else if err == nil {
+		err = e.findMaster(s)
+	}
+	if err == nil {
+		return e, nil
+	}
+	if classOf(err) > classRequest {
+		return nil, fmt.Errorf("key %q: %w", spec.Label, err)
+	}
+	g.token.log.Error("key fails closed", "key", spec.Label, "error", err)
+	e.fail(err)
+	return e, nil
+}
+
+// prepare gives the entry its dialect and proves its mechanisms.
+func (g *generation) prepare(s *session, e *entry) (err error) {
+	if e.spec.Boundary != keyderive.BoundaryProcess {
+		if e.dialect, err = g.token.config.Profile.dialect(e.spec.Algorithm); err != nil {
+			return err
+		}
+		e.right = e.spec.masterRight(g.token.config.Profile)
+	}
+	if e.spec.Boundary == keyderive.BoundaryToken && g.token.config.Profile.NoDerivation {
+		return fmt.Errorf("derive: %w", keyderive.ErrUnsupported)
+	}
+	for _, f := range e.spec.features(g.token.config.Profile) {
+		if err := g.prove(s, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *entry) findMaster(s *session) error {
+	object, err := s.find(pkcs11.CKO_SECRET_KEY, e.spec.Label)
+	if err != nil {
+		return err
+	}
+	e.master = &parent{key: object}
+	if err := s.checkAttributes(object, e.dialect.keyType, e.right); err != nil {
+		return err
+	}
+	return s.compareCheckValue(e)
+}
+
+// check computes the key's check value anew and compares it: the real call behind Ready.
+func (e *entry) check(s *session) error {
+	var err error
+	if e.sealed != nil {
+		err = e.checkSealed(s)
+	} else {
+		var got kcv.Value
+		got, err = s.checkValue(e.dialect, e.master.key, e.right)
+		if err == nil && got != e.spec.KCV {
+			err = fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, e.spec.KCV)
+		}
+	}
+	if errors.Is(err, ErrKCVMismatch) {
+		e.fail(err)
+	}
+	return err
+}

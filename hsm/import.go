@@ -1,0 +1,180 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+)
+
+// ImportMaster makes a master key of 16 bytes in the token and configures it, so that Key finds it. A label that any object has
+// is ErrExists; a key whose check value is not the spec's is ErrKCVMismatch, before and after it is in the token. Single DES, also in
+// the guise of two equal halves, is refused (DESIGN, §2). key stays the caller's, who wipes it.
+func (t *Token) ImportMaster(ctx context.Context, spec KeySpec, key secret.Bytes) error {
+	if err := spec.validate(); err != nil {
+		return fmt.Errorf("import master: %w", err)
+	}
+	if err := checkMaster(&spec, key); err != nil {
+		return fmt.Errorf("import master %q: %w", spec.Label, err)
+	}
+	g, err := t.generation()
+	if err != nil {
+		return err
+	}
+	private := secret.Copy(key.Reveal("to keep it while the job runs, which may outlast the caller"))
+	var made *entry
+	j := newJob(func(s *session) (result, fault error) {
+		made, fault = g.importMaster(s, spec, private)
+		if fault != nil {
+			return publicError(fmt.Sprintf("import master %q", spec.Label), fault), fault
+		}
+		return nil, nil
+	})
+	j.released = func() { private.Wipe() }
+	if err := g.do(ctx, g.admin, j); err != nil {
+		return err
+	}
+	return t.adopt(ctx, g, made)
+}
+
+// Adopt configures a key that is in the token already, made by a ceremony or through another process, with all the checks of
+// Open.
+func (t *Token) Adopt(ctx context.Context, spec KeySpec) error {
+	if err := spec.validate(); err != nil {
+		return fmt.Errorf("adopt: %w", err)
+	}
+	g, err := t.generation()
+	if err != nil {
+		return err
+	}
+	var found *entry
+	err = g.do(ctx, g.admin, newJob(simple(func(s *session) (err error) {
+		found, err = g.resolve(s, spec)
+		return err
+	})))
+	if err == nil {
+		err = found.failure()
+	}
+	if err != nil {
+		return err
+	}
+	return t.adopt(ctx, g, found)
+}
+
+// adopt puts a checked key into the catalogue and into the generation that checked it. One that began meanwhile checks it anew;
+// one that is about to begin finds it in the catalogue.
+func (t *Token) adopt(ctx context.Context, g *generation, e *entry) error {
+	t.mu.Lock()
+	t.specs[e.spec.Label] = e.spec
+	current := t.current.Load()
+	t.mu.Unlock()
+	g.put(e)
+	if current != nil && current != g {
+		return t.Adopt(ctx, e.spec)
+	}
+	return nil
+}
+
+func checkMaster(spec *KeySpec, key secret.Bytes) error {
+	if key.Len() != suite.KeySize {
+		return fmt.Errorf("%d bytes, expected %d", key.Len(), suite.KeySize)
+	}
+	if spec.Algorithm == suite.TDES && sameHalves(key.Reveal("to refuse single DES")) {
+		return errors.New("two equal halves make single DES")
+	}
+	got, err := checkValueOf(spec, key)
+	if err != nil {
+		return err
+	}
+	if got != spec.KCV {
+		return fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, spec.KCV)
+	}
+	return nil
+}
+
+// sameHalves compares without the parity bits, in constant time.
+func sameHalves(key []byte) bool {
+	difference := byte(0)
+	for i := range key[:8] {
+		difference |= (key[i] ^ key[8+i]) & 0xFE
+	}
+	return difference == 0
+}
+
+// importMaster makes the object, finds it again as every generation will, and destroys it when it is not right.
+func (g *generation) importMaster(s *session, spec KeySpec, key secret.Bytes) (*entry, error) {
+	found, err := s.findAll(pkcs11.NewAttribute(pkcs11.CKA_LABEL, spec.Label))
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > 0 {
+		return nil, ErrExists
+	}
+	e := &entry{spec: spec}
+	if err := g.prepare(s, e); err != nil {
+		return nil, err
+	}
+	var object pkcs11.ObjectHandle
+	if spec.Boundary == keyderive.BoundaryProcess {
+		object, err = e.store(s, key)
+	} else {
+		value := e.dialect.value(secret.Copy(key.Reveal("to write it as the token's key type"))) // wiped below
+		object, err = s.create(e.dialect.keyType, onToken|e.right, spec.Label, value)
+		value.Wipe()
+	}
+	if err != nil {
+		return nil, err
+	}
+	resolved, err := g.resolve(s, spec)
+	if err == nil {
+		err = resolved.failure()
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.destroy(object))
+	}
+	return resolved, nil
+}
+
+// store seals the master and stores it as a data object of the token.
+func (e *entry) store(s *session, key secret.Bytes) (pkcs11.ObjectHandle, error) {
+	kek, err := s.ensureKEK()
+	if err != nil {
+		return 0, err
+	}
+	v, err := seal(s, kek, &e.spec, key)
+	if err != nil {
+		return 0, err
+	}
+	var object pkcs11.ObjectHandle
+	err = s.call(func() (err error) {
+		object, err = s.module.ctx.CreateObject(s.handle, []*pkcs11.Attribute{
+			pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
+			pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true),
+			pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true),
+			pkcs11.NewAttribute(pkcs11.CKA_MODIFIABLE, false),
+			pkcs11.NewAttribute(pkcs11.CKA_LABEL, e.spec.Label),
+			pkcs11.NewAttribute(pkcs11.CKA_APPLICATION, application),
+			pkcs11.NewAttribute(pkcs11.CKA_VALUE, v.value),
+		})
+		return err
+	})
+	return object, err
+}
+
+// ensureKEK finds the sealing key, or makes it inside the token. When two processes make one each, both are found from then on,
+// and every use of either fails as ambiguous: an operator destroys one.
+func (s *session) ensureKEK() (pkcs11.ObjectHandle, error) {
+	kek, err := findKEK(s)
+	if !errors.Is(err, ErrKeyNotFound) {
+		return kek, err
+	}
+	if _, err := s.generate(pkcs11.CKM_AES_KEY_GEN, kekSize, pkcs11.CKK_AES, onToken|mayEncrypt|mayDecrypt, kekLabel); err != nil {
+		return 0, fmt.Errorf("make sealing key: %w", err)
+	}
+	return findKEK(s)
+}

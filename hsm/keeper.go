@@ -1,0 +1,122 @@
+package hsm
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// Backoff between tries to recover: full jitter over a doubling interval, short enough that a token is back in service within
+// seconds of its return.
+const (
+	firstPause = 50 * time.Millisecond
+	longPause  = time.Second
+	grace      = 500 * time.Millisecond // for calls inside to come out with a good result
+)
+
+// keep is the keeper's goroutine: it alone starts generations, and so it is the breaker. While it works, callers are refused at
+// once, and one try at a time goes to the token.
+func (t *Token) keep() {
+	defer close(t.kept)
+	for {
+		select {
+		case <-t.life.Done():
+			return
+		case g := <-t.faults:
+			if closed(t.done) || !t.recover(g) {
+				return
+			}
+		}
+	}
+}
+
+// recover starts the next generation: reopen and log in first when the session is to blame, finalize and initialize when the
+// device is or that did not help (rule 4). It reports whether the keeper goes on.
+func (t *Token) recover(g *generation) bool {
+	t.recoveries.Add(1)
+	reload := g.class == classDevice
+	for pause := firstPause; ; pause = min(2*pause, longPause) {
+		t.drain(g)
+		err := t.try(reload)
+		switch {
+		case err == nil:
+			return true
+		case t.life.Err() != nil:
+			return false
+		case closed(t.done):
+			return false
+		case classOf(err) == classPIN:
+			if !t.latch(err) {
+				return false
+			}
+			continue
+		}
+		reload = true
+		t.setState(StateRecovering, err)
+		t.log.Warn("token recovery", "error", err)
+		if !t.sleep(rand.N(pause) + pause/2) {
+			return false
+		}
+	}
+}
+
+func (t *Token) try(reload bool) error {
+	if reload {
+		if err := t.reload(); err != nil {
+			return err
+		}
+	}
+	_, err := t.start()
+	return err
+}
+
+// reload finalizes and initializes the library when no call is inside it: with one in flight it would crash. One that hangs
+// will not come out, so the process has to go (rule 7).
+func (t *Token) reload() error {
+	if t.hung.Load() > 0 {
+		err := fmt.Errorf("%d calls hang inside the library and it must be reloaded", t.hung.Load())
+		t.exit(err)
+		return err
+	}
+	if err := t.keeper.call(t.module.reload); err != nil {
+		return err
+	}
+	t.discarded.Store(0) // finalize freed them (rule 9)
+	return nil
+}
+
+// drain waits until no call of g is inside the library, but for those that hang. Loans that are between two calls get grace to
+// come to their end; then they get no further call.
+func (t *Token) drain(g *generation) {
+	for deadline := time.Now().Add(grace); g.running.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	for !t.retireAll(g) {
+		time.Sleep(time.Millisecond) // at most until the watcher writes the call off
+	}
+}
+
+// latch waits for an operator (rule 5). No login is made meanwhile, and none after but the one that the operator ordered.
+func (t *Token) latch(cause error) bool {
+	t.log.Error("PIN latched", "error", cause)
+	t.setState(StateLatched, cause)
+	select {
+	case <-t.life.Done():
+		return false
+	case <-t.unlatch:
+		t.ordered.Store(true)
+		t.setState(StateRecovering, cause)
+		return true
+	}
+}
+
+func (t *Token) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-t.life.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

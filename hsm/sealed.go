@@ -1,0 +1,114 @@
+package hsm
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
+)
+
+// A master of the PROCESS boundary at rest: a private data object of the token with the key's label and application
+// "pursekeeper", whose value is
+//
+//	01 | iv (12) | AES-256-GCM ciphertext (16) | tag (16)
+//
+// under the sealing key, with the label and the algorithm as associated data: the value opens under no other label.
+const (
+	kekLabel      = reserved + "kek"
+	kekSize       = 32
+	sealedVersion = 1
+	ivSize        = 12
+	cipherSize    = suite.KeySize + tagSize
+	sealedSize    = 1 + ivSize + cipherSize
+
+	application = "pursekeeper"
+)
+
+// sealed is such a master and the key that opens it. The bytes are ciphertext and need no care.
+type sealed struct {
+	kek   pkcs11.ObjectHandle
+	aad   []byte
+	value []byte // of sealedSize
+}
+
+func (s *KeySpec) associatedData() []byte {
+	return fmt.Appendf(nil, "pursekeeper sealed master\x00%s\x00%v", s.Label, s.Algorithm)
+}
+
+// open has the token decrypt the master into locked memory; the caller wipes it. The token asks for room for the tag too, so the
+// secret is 32 bytes, of which the first 16 are the key.
+func (v *sealed) open(s *session) (secret.Bytes, error) {
+	room := secret.New(cipherSize) // holds the key from here to the end of this function
+	defer room.Wipe()
+	buffer := room.Reveal("to receive the master from the token")
+	err := s.unseal(v.kek, v.value[1:1+ivSize], v.aad, v.value[1+ivSize:], buffer)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	return secret.Copy(buffer[:suite.KeySize]), nil
+}
+
+// seal encrypts a master under kek with a fresh random IV.
+func seal(s *session, kek pkcs11.ObjectHandle, spec *KeySpec, key secret.Bytes) (*sealed, error) {
+	v := &sealed{kek: kek, aad: spec.associatedData(), value: make([]byte, sealedSize)}
+	v.value[0] = sealedVersion
+	iv := v.value[1 : 1+ivSize]
+	rand.Read(iv) // never fails: it ends the process instead
+	err := s.seal(kek, iv, v.aad, key.Reveal("to seal it in the token"), v.value[1+ivSize:])
+	return v, err
+}
+
+// findSealed finds the master's data object and the sealing key, and opens one with the other. Here a token's "general error" is
+// what SoftHSM says of a wrong tag, and no fault of the device: the sealing key was proven just before.
+func (e *entry) findSealed(s *session) error {
+	kek, err := findKEK(s)
+	if err != nil {
+		return err
+	}
+	object, err := s.find(pkcs11.CKO_DATA, e.spec.Label)
+	if err != nil {
+		return err
+	}
+	value, known, err := s.attribute(object, pkcs11.CKA_VALUE)
+	if err != nil {
+		return fmt.Errorf("sealed master: %w", err)
+	}
+	if !known || len(value) != sealedSize || value[0] != sealedVersion {
+		return fmt.Errorf("%w: the data object is no sealed master", ErrAttributes)
+	}
+	e.sealed = &sealed{kek: kek, aad: e.spec.associatedData(), value: value}
+	err = e.checkSealed(s)
+	if c := classOf(err); c == classDevice || isCode(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) {
+		return fmt.Errorf("%w: the sealed master does not open under its label: %v", ErrAttributes, err)
+	}
+	return err
+}
+
+// checkSealed opens the master and compares its check value, computed in memory.
+func (e *entry) checkSealed(s *session) error {
+	key, err := e.sealed.open(s)
+	if err != nil {
+		return err
+	}
+	defer key.Wipe()
+	got, err := checkValueOf(&e.spec, key)
+	if err == nil && got != e.spec.KCV {
+		err = fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, e.spec.KCV)
+	}
+	return err
+}
+
+// findKEK finds the sealing key: AES-256, not extractable, for sealing alone.
+func findKEK(s *session) (pkcs11.ObjectHandle, error) {
+	kek, err := s.find(pkcs11.CKO_SECRET_KEY, kekLabel)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.checkAttributes(kek, pkcs11.CKK_AES, mayEncrypt|mayDecrypt); err != nil {
+		return 0, fmt.Errorf("sealing key %q: %w", kekLabel, err)
+	}
+	return kek, nil
+}

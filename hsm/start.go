@@ -1,0 +1,145 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/miekg/pkcs11"
+)
+
+// pinTimeout bounds the wait for Config.PIN.
+const pinTimeout = 30 * time.Second
+
+// start makes a generation on the keeper's goroutine: slot, anchor session, login, known-answer tests, keys, sessions. Traffic
+// begins only when all of it is done (rule 8). The sessions of a start that failed are left to finalize.
+func (t *Token) start() (g *generation, err error) {
+	var slot, flags uint
+	err = t.keeper.call(func() (err error) {
+		slot, flags, err = t.module.findSlot(t.config.TokenLabel)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var sessions []*session
+	defer func() {
+		if err != nil {
+			t.abandon(sessions)
+		}
+	}()
+	for i := range t.config.InFlight + 1 { // the first is the anchor
+		s := t.newSession()
+		sessions = append(sessions, s)
+		t.watch(s, nil)
+		if err := s.open(slot, i == 0); err != nil {
+			return nil, fmt.Errorf("open session: %w", err)
+		}
+	}
+	anchor := sessions[0]
+	if err := t.login(anchor, flags); err != nil {
+		return nil, err
+	}
+	g = &generation{
+		number:  t.number.Load() + 1,
+		token:   t,
+		slot:    slot,
+		jobs:    make(chan *job, t.config.Queue),
+		admin:   make(chan *job, t.config.Queue),
+		down:    make(chan struct{}),
+		entries: map[string]*entry{},
+		levels:  levels{keys: map[levelKey]*parent{}},
+		proven:  map[feature]error{},
+	}
+	for {
+		missing := t.publish(g)
+		if len(missing) == 0 {
+			break
+		}
+		for _, spec := range missing {
+			e, err := g.resolve(anchor, spec)
+			if err != nil {
+				return nil, err
+			}
+			g.entries[spec.Label] = e
+		}
+	}
+	t.begin(g, sessions)
+	return g, nil
+}
+
+// publish opens the generation to traffic, unless keys were configured since it looked: those it returns. t.mu makes it and adopt
+// see each other.
+func (t *Token) publish(g *generation) (missing []KeySpec) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for label, spec := range t.specs {
+		if g.entries[label] == nil {
+			missing = append(missing, spec)
+		}
+	}
+	if len(missing) == 0 {
+		t.log.Info("token generation begins", "generation", g.number, "slot", g.slot, "keys", len(g.entries))
+		t.number.Store(g.number)
+		t.last.Store(g)
+		t.current.Store(g)
+	}
+	return missing
+}
+
+// begin starts the workers of a generation that is published: what callers queued meanwhile waits for them.
+func (t *Token) begin(g *generation, sessions []*session) {
+	g.anchor = sessions[0].handle
+	t.setState(StateReady, nil)
+	for i, s := range sessions {
+		if i == 0 {
+			g.add(s, g.admin, true)
+			continue
+		}
+		g.add(s, g.jobs, false)
+	}
+}
+
+// abandon gives up the sessions of a start that failed.
+func (t *Token) abandon(sessions []*session) {
+	for _, s := range sessions {
+		t.unwatch(s)
+		s.retire()
+		if s.handle != 0 {
+			t.discarded.Add(1)
+		}
+	}
+}
+
+// errLastTry keeps the last PIN try for a person.
+var errLastTry = errors.New("one PIN try is left")
+
+// login logs the user in, once in the generation (rule 2). The token's own account of its PIN is heeded first, so that no try is
+// wasted: a locked PIN is not tried at all, and the last try is made only after Unlatch.
+func (t *Token) login(anchor *session, flags uint) error {
+	if flags&pkcs11.CKF_USER_PIN_LOCKED != 0 {
+		return fmt.Errorf("log in: %w", pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
+	}
+	if flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0 && !t.ordered.Load() {
+		return fmt.Errorf("log in: %w: %w", errLastTry, pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
+	}
+	ctx, cancel := context.WithTimeout(t.life, pinTimeout)
+	defer cancel()
+	pin, err := t.config.PIN(ctx) // in locked memory, from the source to the end of this function
+	if err != nil {
+		return fmt.Errorf("log in: ask for the PIN: %w", err)
+	}
+	defer pin.Wipe()
+	if pin.Len() == 0 {
+		return errors.New("log in: ask for the PIN: it is empty")
+	}
+	err = anchor.login(pin)
+	t.ordered.Store(false)
+	if err != nil && !isCode(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
+		return fmt.Errorf("log in: %w", err)
+	}
+	return nil
+}
+
+func isCode(err error, code uint) bool { return errors.Is(err, pkcs11.Error(code)) }
