@@ -1,259 +1,229 @@
 package store
 
 import (
-	"context"
-	"database/sql"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
-	"strings"
-	"time"
+	"slices"
+
+	"github.com/pursekeeper/pursekeeper/audit"
 )
 
-// batch is the state of one group's transaction: what was read, what the decisions made of it, and what is to be written.
-// A purse is read once and written once, however many changes of the group are on it.
+// batch is one group's transaction: everything its changes look at is read at once, each change decides in turn on what
+// those before it left, and the sum is written at once. A purse is read once and written once, however many changes are
+// on it.
 type batch struct {
-	ctx    context.Context
+	on     connection
 	do     *statements
-	next   uint64 // the index of the next audit entry
-	lines  [][]byte
-	first  uint64
-	purses map[PurseKey]*Purse
-	cards  map[cardKey]Card
-	read   map[PurseKey]*Purse // as read, to tell what changed
-	held   map[cardKey]Card    // likewise
-	order  []PurseKey          // in the order of their first change
+	purses map[PurseKey]*heldPurse
+	cards  map[cardKey]*heldCard
+	// The same in the order of their first change, in which they are written.
+	purseOrder []*heldPurse
+	cardOrder  []*heldCard
+	first      uint64 // the index of the group's first audit entry
+	lines      [][]byte
 }
+
+// heldPurse is a purse as it was read and as the group has made it. The first is never written to.
+type heldPurse struct{ read, now *Purse }
 
 type cardKey struct{ keySet, card string }
 
 func (k PurseKey) cardKey() cardKey { return cardKey{k.KeySet, k.Card} }
 
-func newBatch(ctx context.Context, do *statements) (*batch, error) {
-	b := &batch{
-		ctx: ctx, do: do,
-		purses: map[PurseKey]*Purse{}, cards: map[cardKey]Card{}, read: map[PurseKey]*Purse{}, held: map[cardKey]Card{},
+type heldCard struct {
+	key       cardKey
+	read, now Card
+}
+
+// read begins a batch: it loads what the changes look at.
+func (do *statements) read(on connection, changes []Change) (*batch, error) {
+	b := &batch{on: on, do: do, purses: map[PurseKey]*heldPurse{}, cards: map[cardKey]*heldCard{}}
+	var err error
+	if b.first, err = do.readHead(on); err != nil {
+		return nil, fmt.Errorf("read audit head: %w", err)
 	}
-	if err := do.head.QueryRowContext(ctx).Scan(&b.next); err != nil {
-		return nil, fmt.Errorf("audit head: %w", err)
+	for _, c := range changes {
+		b.hold(c.Purse)
 	}
-	b.first = b.next
+	if err := b.readPurses(); err != nil {
+		return nil, fmt.Errorf("read purses: %w", err)
+	}
+	if err := b.readAttempts(changes); err != nil {
+		return nil, fmt.Errorf("read attempts: %w", err)
+	}
+	if err := b.readSettlements(changes); err != nil {
+		return nil, fmt.Errorf("read settlements: %w", err)
+	}
+	for _, p := range b.purseOrder {
+		p.now = p.read
+	}
 	return b, nil
 }
 
-// load returns the purse as the group has left it so far, with everything that c looks at.
-func (b *batch) load(c Change) (*Purse, error) {
-	p := b.purses[c.Purse]
-	if p == nil {
-		var err error
-		if p, err = b.readPurse(c.Purse); err != nil {
-			return nil, err
-		}
-		b.purses[c.Purse] = p
-		b.read[c.Purse] = &Purse{
-			Highest: p.Highest, pending: p.pending,
-			settlements: map[string]*Settlement{}, attempts: map[AttemptKey]*Attempt{},
-		}
-		b.order = append(b.order, c.Purse)
+func (b *batch) hold(key PurseKey) {
+	if b.purses[key] != nil {
+		return
 	}
-	p.Card = b.cards[c.Purse.cardKey()]
-	for _, counter := range append([]int{p.Highest}, c.Counters...) {
-		if err := b.loadCounter(p, counter); err != nil {
-			return nil, err
-		}
+	p := &heldPurse{read: &Purse{Key: key, Highest: NoCounter}}
+	b.purses[key] = p
+	b.purseOrder = append(b.purseOrder, p)
+	if card := key.cardKey(); b.cards[card] == nil {
+		c := &heldCard{key: card}
+		b.cards[card] = c
+		b.cardOrder = append(b.cardOrder, c)
 	}
-	for _, id := range []string{p.pending, c.Settlement} {
-		if err := b.loadSettlement(p, id); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
 }
 
-func (b *batch) readPurse(key PurseKey) (*Purse, error) {
-	p := &Purse{
-		Key: key, Highest: NoCounter,
-		settlements: map[string]*Settlement{}, attempts: map[AttemptKey]*Attempt{}, loaded: map[int]bool{NoCounter: true},
+func (b *batch) readPurses() error {
+	asked := make([]any, 0, len(b.purseOrder)*b.do.purses.width)
+	for n, p := range b.purseOrder {
+		asked = append(asked, n, p.read.Key.KeySet, p.read.Key.Card, p.read.Key.Purse)
 	}
-	var card Card
-	err := b.do.purse.QueryRowContext(b.ctx, key.KeySet, key.Card, key.Purse).
-		Scan(&p.Highest, &p.pending, &card.MAC1Failures, &card.Locked)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = b.do.card.QueryRowContext(b.ctx, key.KeySet, key.Card).Scan(&card.MAC1Failures, &card.Locked)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = nil
+	return b.do.purses.read(b.on, asked, func(row scanner) error {
+		var n int
+		var purse purseRow
+		if err := row.Scan(&n, &purse.highest, &purse.pending, &purse.mac1Failures, &purse.locked); err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read purse: %w", err)
-	}
-	if _, known := b.held[key.cardKey()]; !known {
-		b.cards[key.cardKey()] = card
-		b.held[key.cardKey()] = card
-	}
-	return p, nil
-}
-
-func (b *batch) loadCounter(p *Purse, counter int) error {
-	if p.loaded[counter] {
+		p := b.purseOrder[n]
+		purse.into(p.read, b.cards[p.read.Key.cardKey()])
 		return nil
+	})
+}
+
+// readAttempts loads the attempts at every purse's highest counter and at the counters that the changes name. Above the
+// highest there are none (see checkAdded), so that a purse never seen costs no query.
+func (b *batch) readAttempts(changes []Change) error {
+	type place struct {
+		purse   *heldPurse
+		counter int
 	}
-	rows, err := b.do.attemptsAt.QueryContext(b.ctx, p.Key.KeySet, p.Key.Card, p.Key.Purse, counter)
-	if err != nil {
-		return fmt.Errorf("read attempts: %w", err)
+	var asked []any
+	known := map[place]bool{}
+	order := map[*heldPurse]int{}
+	for n, p := range b.purseOrder {
+		order[p] = n
 	}
-	defer rows.Close()
-	for rows.Next() {
-		_, a, err := scanAttempt(rows)
+	ask := func(p *heldPurse, counter int) {
+		if counter < 0 || counter > p.read.Highest || known[place{p, counter}] {
+			return
+		}
+		known[place{p, counter}] = true
+		key := p.read.Key
+		asked = append(asked, order[p], key.KeySet, key.Card, key.Purse, counter)
+	}
+	for _, c := range changes {
+		p := b.purses[c.Purse]
+		ask(p, p.read.Highest)
+		for _, counter := range c.Counters {
+			ask(p, counter)
+		}
+	}
+	err := b.do.attempts.read(b.on, asked, func(row scanner) error {
+		var n int
+		_, a, err := scanAttempt(row, &n)
 		if err != nil {
 			return err
 		}
-		p.attempts[a.AttemptKey] = &a
-		read := a
-		b.read[p.Key].attempts[a.AttemptKey] = &read
-	}
-	p.loaded[counter] = true
-	return rows.Err()
-}
-
-func (b *batch) loadSettlement(p *Purse, id string) error {
-	if id == "" || p.settlements[id] != nil {
+		p := b.purseOrder[n].read
+		p.attempts = append(p.attempts, &a)
 		return nil
+	})
+	for _, p := range b.purseOrder {
+		slices.SortFunc(p.read.attempts, func(a, b *Attempt) int { return cmp.Compare(a.AuditIndex, b.AuditIndex) })
 	}
-	key, s, err := scanSettlement(b.do.settlement.QueryRowContext(b.ctx, id))
-	if errors.Is(err, sql.ErrNoRows) || (err == nil && key != p.Key) {
-		return nil // the decision sees that there is none
-	}
-	if err != nil {
-		return fmt.Errorf("read settlement: %w", err)
-	}
-	p.settlements[id] = &s
-	read := s
-	b.read[p.Key].settlements[id] = &read
-	return nil
-}
-
-// replace takes what a decision made of its purse.
-func (b *batch) replace(after *Purse) {
-	b.purses[after.Key] = after
-	b.cards[after.Key.cardKey()] = after.Card
-}
-
-// flush writes every difference between what was read and what was decided, and the entries.
-func (b *batch) flush() error {
-	for _, key := range b.order {
-		if err := b.flushPurse(b.purses[key], b.read[key]); err != nil {
-			return fmt.Errorf("write purse: %w", err)
-		}
-	}
-	for key, card := range b.cards {
-		if card == b.held[key] {
-			continue
-		}
-		if _, err := b.do.putCard.ExecContext(b.ctx, key.keySet, key.card, card.MAC1Failures, card.Locked); err != nil {
-			return fmt.Errorf("write card: %w", err)
-		}
-	}
-	for i, line := range b.lines {
-		if _, err := b.do.putEntry.ExecContext(b.ctx, b.first+uint64(i), string(line)); err != nil {
-			return fmt.Errorf("write audit entry: %w", err)
-		}
-	}
-	if b.next == b.first {
-		return nil
-	}
-	if _, err := b.do.putHead.ExecContext(b.ctx, b.next); err != nil {
-		return fmt.Errorf("write audit head: %w", err)
-	}
-	return nil
-}
-
-func (b *batch) flushPurse(now, was *Purse) error {
-	key := now.Key
-	if now.Highest != was.Highest || now.pending != was.pending {
-		if _, err := b.do.putPurse.ExecContext(b.ctx, key.KeySet, key.Card, key.Purse, now.Highest, now.pending); err != nil {
-			return err
-		}
-	}
-	for attemptKey, a := range now.attempts {
-		before := was.attempts[attemptKey]
-		switch {
-		case before == nil:
-			if err := b.insertAttempt(key, a); err != nil {
-				return err
-			}
-		case !reflect.DeepEqual(before, a):
-			if _, err := b.do.updateAttempt.ExecContext(b.ctx, string(a.State), string(a.Evidence), a.Contradicted, a.RightTAC,
-				strings.Join(a.WrongTACs, ","), key.KeySet, key.Card, key.Purse, a.Counter, a.Random); err != nil {
-				return err
-			}
-		}
-	}
-	for id, s := range now.settlements {
-		if before := was.settlements[id]; before != nil && reflect.DeepEqual(before, s) {
-			continue
-		}
-		if err := b.putSettlement(key, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *batch) insertAttempt(key PurseKey, a *Attempt) error {
-	_, err := b.do.insertAttempt.ExecContext(b.ctx, key.KeySet, key.Card, key.Purse, a.Counter, a.Random, a.ID, a.Operation,
-		int64(a.Amount), int64(a.Balance), a.Terminal, a.Date, a.Time, a.IssuerID, a.KeyVersion, a.KCV, a.Boundary, a.MAC2,
-		int64(a.AuditIndex), a.CreatedAt.UnixMicro(), string(a.State), string(a.Evidence), a.Contradicted, a.RightTAC,
-		strings.Join(a.WrongTACs, ","))
 	return err
 }
 
-func (b *batch) putSettlement(key PurseKey, s *Settlement) error {
-	settled, err := json.Marshal(s.Settled)
+// readSettlements loads the pending settlements and those that the changes name. A name of another purse finds nothing.
+func (b *batch) readSettlements(changes []Change) error {
+	var asked []any
+	ask := func(id string) {
+		if id != "" && !slices.Contains(asked, any(id)) {
+			asked = append(asked, id)
+		}
+	}
+	for _, p := range b.purseOrder {
+		ask(p.read.pending)
+	}
+	for _, c := range changes {
+		ask(c.Settlement)
+	}
+	return b.do.settlements.read(b.on, asked, func(row scanner) error {
+		key, s, err := scanSettlement(row)
+		if err != nil {
+			return err
+		}
+		if p := b.purses[key]; p != nil {
+			p.read.settlements = append(p.read.settlements, &s)
+		}
+		return nil
+	})
+}
+
+// decide runs one change on a copy of its purse, and takes the copy for the purse when all is well. An error is that change's
+// own, and leaves nothing of it.
+func (b *batch) decide(c Change) error {
+	p, card := b.purses[c.Purse], b.cards[c.Purse.cardKey()]
+	next := b.first + uint64(len(b.lines))
+	decided := p.now.forDecision(c, card.now)
+	entries, err := protect(c.Decide, decided, next)
 	if err != nil {
 		return err
 	}
-	_, err = b.do.putSettlement.ExecContext(b.ctx, s.ID, key.KeySet, key.Card, key.Purse, s.Terminal, s.IssuerID,
-		s.ExpiresAt.UnixMicro(), string(s.State), s.Answer, s.Outcome, string(settled), s.KeyVersion, int64(s.AuditIndex))
-	return err
+	lines, err := encode(entries)
+	if err != nil {
+		return err
+	}
+	known := len(p.now.attempts)
+	if err := checkAdded(decided, known, next, len(lines)); err != nil {
+		return err
+	}
+	for i, a := range decided.attempts[:known] {
+		a.restore(p.now.attempts[i])
+	}
+	p.now, card.now = decided, decided.Card
+	b.lines = append(b.lines, lines...)
+	return nil
 }
 
-// scanner is a row or rows.
-type scanner interface{ Scan(into ...any) error }
-
-func scanAttempt(row scanner) (PurseKey, Attempt, error) {
-	var (
-		key     PurseKey
-		a       Attempt
-		created int64
-		wrong   string
-	)
-	err := row.Scan(&key.KeySet, &key.Card, &key.Purse, &a.Counter, &a.Random, &a.ID, &a.Operation, &a.Amount, &a.Balance,
-		&a.Terminal, &a.Date, &a.Time, &a.IssuerID, &a.KeyVersion, &a.KCV, &a.Boundary, &a.MAC2, &a.AuditIndex, &created,
-		&a.State, &a.Evidence, &a.Contradicted, &a.RightTAC, &wrong)
-	if err != nil {
-		return key, a, err
-	}
-	a.CreatedAt = time.UnixMicro(created).UTC()
-	if wrong != "" {
-		a.WrongTACs = strings.Split(wrong, ",")
-	}
-	return key, a, nil
+// protect makes a panic of one decision that decision's failure: a bug met by one request must not stop all others.
+func protect(decide func(*Purse, uint64) ([]audit.Entry, error), p *Purse, index uint64) (entries []audit.Entry, err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			entries, err = nil, fmt.Errorf("bug: a decision panicked: %v", bug)
+		}
+	}()
+	return decide(p, index)
 }
 
-func scanSettlement(row scanner) (PurseKey, Settlement, error) {
-	var (
-		key     PurseKey
-		s       Settlement
-		expires int64
-		settled string
-	)
-	err := row.Scan(&s.ID, &key.KeySet, &key.Card, &key.Purse, &s.Terminal, &s.IssuerID, &expires, &s.State, &s.Answer,
-		&s.Outcome, &settled, &s.KeyVersion, &s.AuditIndex)
-	if err != nil {
-		return key, s, err
+func encode(entries []audit.Entry) ([][]byte, error) {
+	lines := make([][]byte, len(entries))
+	for i, e := range entries {
+		line, err := e.Encode()
+		if err != nil {
+			return nil, err
+		}
+		lines[i] = line
 	}
-	s.ExpiresAt = time.UnixMicro(expires).UTC()
-	return key, s, json.Unmarshal([]byte(settled), &s.Settled)
+	return lines, nil
+}
+
+// checkAdded refuses what the database would refuse later, for the whole group, and what the next read relies on: a new
+// attempt has a state and the index of one of its own change's entries, and stands at most at the purse's highest counter.
+func checkAdded(p *Purse, known int, first uint64, entries int) error {
+	next := first
+	for _, a := range p.attempts[known:] {
+		switch {
+		case a.AuditIndex < next || a.AuditIndex >= first+uint64(entries):
+			return fmt.Errorf("bug: a new attempt has audit index %d, expected %d to %d", a.AuditIndex, next, first+uint64(entries)-1)
+		case a.Counter > p.Highest:
+			return fmt.Errorf("bug: a new attempt has counter %d, above the highest, %d", a.Counter, p.Highest)
+		case a.State == "":
+			return errors.New("bug: a new attempt has no state")
+		}
+		next = a.AuditIndex + 1
+	}
+	return nil
 }

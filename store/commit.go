@@ -3,12 +3,9 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"github.com/pursekeeper/pursekeeper/audit"
 )
 
 // largestGroup bounds the changes of one transaction, so that the first of a flood is not held by the last.
@@ -18,6 +15,7 @@ const largestGroup = 256
 type waiting struct {
 	ctx    context.Context
 	change Change
+	touch  bool       // try a write even when nothing is to be written
 	done   chan error // buffered: the writer never waits for a caller that left
 }
 
@@ -33,7 +31,11 @@ func (s *SQLite) Stats() *CommitStats { return &s.commits }
 // Commit queues the change and waits for the group that takes it. When ctx ends first the outcome is not known to the
 // caller, who must treat it as failed; the change may still become durable, and a retry then finds it recorded.
 func (s *SQLite) Commit(ctx context.Context, c Change) error {
-	w := &waiting{ctx: ctx, change: c, done: make(chan error, 1)}
+	return s.submit(&waiting{ctx: ctx, change: c, done: make(chan error, 1)})
+}
+
+func (s *SQLite) submit(w *waiting) error {
+	ctx := w.ctx
 	select {
 	case <-s.stop:
 		return fmt.Errorf("%w: closed", ErrUnavailable)
@@ -64,6 +66,7 @@ func (s *SQLite) Commit(ctx context.Context, c Change) error {
 // write is the one goroutine that commits: it takes all that waited while the last commit ran.
 func (s *SQLite) write(w *writer) {
 	defer close(s.stopped)
+	defer w.on.Close()
 	for {
 		select {
 		case first := <-s.queue:
@@ -96,8 +99,8 @@ func (s *SQLite) gather(first *waiting) []*waiting {
 
 // writer owns the one writing connection and its prepared statements; only the write goroutine uses it.
 type writer struct {
-	conn  *sql.Conn
-	do    statements
+	on    connection
+	do    *statements
 	stats *CommitStats
 }
 
@@ -106,101 +109,60 @@ func newWriter(ctx context.Context, db *sql.DB, stats *CommitStats) (*writer, er
 	if err != nil {
 		return nil, err
 	}
-	do, err := prepare(ctx, conn)
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &writer{conn: conn, do: do, stats: stats}, nil
+	// A group outlives each caller's context, and so does what it runs.
+	return &writer{on: connection{context.WithoutCancel(ctx), conn}, do: newStatements(), stats: stats}, nil
 }
 
 // commit runs a group as one transaction and answers every caller after it. A failure of the transaction fails all of
 // them; a decision's own error fails that one alone.
 func (w *writer) commit(group []*waiting) {
 	start := time.Now()
-	outcomes := make([]error, len(group))
-	err := w.transact(group, outcomes)
-	for i, waiting := range group {
-		if err != nil {
-			waiting.done <- fmt.Errorf("%w: %w", ErrUnavailable, err)
+	asked := group[:0:len(group)]
+	for _, waiting := range group {
+		if err := waiting.ctx.Err(); err != nil {
+			waiting.done <- err // its caller left before anything was decided
 			continue
+		}
+		asked = append(asked, waiting)
+	}
+	outcomes := make([]error, len(asked))
+	err := w.transact(asked, outcomes)
+	for i, waiting := range asked {
+		if err != nil {
+			outcomes[i] = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		waiting.done <- outcomes[i]
 	}
 	w.stats.Groups.Add(1)
-	w.stats.Changes.Add(uint64(len(group)))
+	w.stats.Changes.Add(uint64(len(asked)))
 	w.stats.Nanoseconds.Add(uint64(time.Since(start)))
 }
 
 // transact decides each change in order, on what the changes before it in the group left, and writes the sum.
 func (w *writer) transact(group []*waiting, outcomes []error) (err error) {
-	ctx := context.Background() // a group outlives each caller's context
-	if _, err := w.do.begin.ExecContext(ctx); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_, failed := w.do.rollback.ExecContext(ctx)
-			err = errors.Join(err, failed)
-		}
-	}()
-	b, err := newBatch(ctx, &w.do)
-	if err != nil {
-		return err
-	}
+	changes := make([]Change, len(group))
+	touch := false
 	for i, waiting := range group {
-		if outcomes[i] = waiting.ctx.Err(); outcomes[i] != nil {
-			continue // its caller left before anything was decided
-		}
-		if outcomes[i], err = b.decide(waiting.change); err != nil {
-			return err
-		}
+		changes[i] = waiting.change
+		touch = touch || waiting.touch
 	}
-	if err := b.flush(); err != nil {
+	if err := w.do.begin.run(w.on); err != nil {
 		return err
 	}
-	_, err = w.do.commit.ExecContext(ctx)
-	return err
-}
-
-// decide runs one change on a copy of its purse. failed is the decision's own error; err is the database's.
-func (b *batch) decide(c Change) (failed, err error) {
-	before, err := b.load(c)
-	if err != nil {
-		return nil, err
-	}
-	after := before.clone()
-	entries, failed := protect(c.Decide, after, b.next)
-	if failed != nil {
-		return failed, nil
-	}
-	lines, failed := encode(entries)
-	if failed != nil {
-		return failed, nil
-	}
-	b.replace(after)
-	b.lines = append(b.lines, lines...)
-	b.next += uint64(len(lines))
-	return nil, nil
-}
-
-// protect makes a panic of one decision that decision's failure: a bug met by one request must not stop all others.
-func protect(decide func(*Purse, uint64) ([]audit.Entry, error), p *Purse, index uint64) (entries []audit.Entry, err error) {
 	defer func() {
-		if bug := recover(); bug != nil {
-			entries, err = nil, fmt.Errorf("bug: a decision panicked: %v", bug)
+		if err != nil {
+			_ = w.do.rollback.run(w.on) // SQLite may have rolled back by itself, and this then fails; err says what went wrong
 		}
 	}()
-	return decide(p, index)
-}
-
-func encode(entries []audit.Entry) ([][]byte, error) {
-	lines := make([][]byte, len(entries))
-	for i, e := range entries {
-		line, err := e.Encode()
-		if err != nil {
-			return nil, err
-		}
-		lines[i] = line
+	b, err := w.do.read(w.on, changes)
+	if err != nil {
+		return err
 	}
-	return lines, nil
+	for i, c := range changes {
+		outcomes[i] = b.decide(c)
+	}
+	if err := b.flush(touch); err != nil {
+		return err
+	}
+	return w.do.commit.run(w.on)
 }

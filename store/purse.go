@@ -7,7 +7,6 @@
 package store
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -30,10 +29,11 @@ type Purse struct {
 	// Card is shared by the purses of one card.
 	Card Card
 
-	pending     string                  // id of the pending settlement, or ""
-	settlements map[string]*Settlement  // the pending one and the one that the change named
-	attempts    map[AttemptKey]*Attempt // of the counters in loaded, and no other
-	loaded      map[int]bool
+	pending     string        // id of the pending settlement, or ""
+	settlements []*Settlement // the pending one, and those that the changes of the group named
+	attempts    []*Attempt    // at the counters that were read, in the order of commit
+	highestRead int           // the highest when the decision began
+	named       Change        // what the decision may look at
 }
 
 // Card is what is kept per card, for both purses together.
@@ -128,16 +128,34 @@ type Proved struct {
 }
 
 // Pending returns the pending settlement, or nil.
-func (p *Purse) Pending() *Settlement { return p.settlements[p.pending] }
+func (p *Purse) Pending() *Settlement { return p.held(p.pending) }
 
-// Settlement returns the settlement that the Change named, or nil.
-func (p *Purse) Settlement(id string) *Settlement { return p.settlements[id] }
+// Settlement returns the settlement that the Change named, or the pending one, or nil.
+func (p *Purse) Settlement(id string) *Settlement {
+	if id != p.named.Settlement && id != p.pending {
+		return nil
+	}
+	return p.held(id)
+}
 
-// Begin makes s the pending settlement; the one that was pending, if any, is replaced.
+func (p *Purse) held(id string) *Settlement {
+	for _, s := range p.settlements {
+		if s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// Begin makes s the pending settlement; the one that was pending, if any, is replaced. It panics when s has been begun
+// before.
 func (p *Purse) Begin(s *Settlement) {
+	if p.held(s.ID) != nil {
+		panic("store: a decision began one settlement twice")
+	}
 	p.endPending(SettlementReplaced)
 	s.State = SettlementPending
-	p.settlements[s.ID] = s
+	p.settlements = append(p.settlements, s)
 	p.pending = s.ID
 }
 
@@ -154,52 +172,59 @@ func (p *Purse) endPending(state SettlementState) {
 	p.pending = ""
 }
 
-// At returns the attempts at one counter in the order of commit. It panics when the
-// Change did not ask for that counter: a rule that decides on what it has not read is a bug.
+// At returns the attempts at one counter in the order of commit. The counter is one that the Change named, or the purse's
+// highest when the decision began; for another one it panics: a rule that decides on what was not read is a bug.
 func (p *Purse) At(counter int) []*Attempt {
-	if !p.loaded[counter] {
-		panic("store: a decision looked at a counter that its change did not name")
-	}
+	p.mustName(counter)
 	var at []*Attempt
-	for key, a := range p.attempts {
-		if key.Counter == counter {
+	for _, a := range p.attempts {
+		if a.Counter == counter {
 			at = append(at, a)
 		}
 	}
-	slices.SortFunc(at, func(a, b *Attempt) int { return int(a.AuditIndex) - int(b.AuditIndex) })
 	return at
 }
 
-// Attempt returns the attempt with that counter and random, or nil.
+// Attempt returns the attempt with that counter and random, or nil. It panics as At does.
 func (p *Purse) Attempt(key AttemptKey) *Attempt {
-	if !p.loaded[key.Counter] {
-		panic("store: a decision looked at a counter that its change did not name")
+	p.mustName(key.Counter)
+	for _, a := range p.attempts {
+		if a.AttemptKey == key {
+			return a
+		}
 	}
-	return p.attempts[key]
+	return nil
 }
 
-// Add records a new attempt. It panics when (counter, random) is recorded already.
+// Add records a new attempt, at a counter that the Change named. It panics when (counter, random) is recorded already.
 func (p *Purse) Add(a *Attempt) {
 	if p.Attempt(a.AttemptKey) != nil {
 		panic("store: a decision recorded one counter and random twice")
 	}
-	p.attempts[a.AttemptKey] = a
+	p.attempts = append(p.attempts, a)
 }
 
-// clone copies everything that a decision may change, so that a decision that fails leaves nothing behind.
-func (p *Purse) clone() *Purse {
-	c := *p
-	c.loaded = maps.Clone(p.loaded)
-	c.attempts = make(map[AttemptKey]*Attempt, len(p.attempts)+1)
-	for key, a := range p.attempts {
+func (p *Purse) mustName(counter int) {
+	if counter != p.highestRead && !slices.Contains(p.named.Counters, counter) {
+		panic("store: a decision looked at a counter that its change did not name")
+	}
+}
+
+// forDecision copies everything that the decision of c may change, so that one that fails leaves nothing behind.
+func (p *Purse) forDecision(c Change, card Card) *Purse {
+	d := *p
+	d.Card, d.named, d.highestRead = card, c, p.Highest
+	d.attempts = make([]*Attempt, len(p.attempts), len(p.attempts)+1)
+	for i, a := range p.attempts {
 		copied := *a
 		copied.WrongTACs = slices.Clone(a.WrongTACs)
-		c.attempts[key] = &copied
+		d.attempts[i] = &copied
 	}
-	c.settlements = make(map[string]*Settlement, len(p.settlements)+1)
-	for id, s := range p.settlements {
+	d.settlements = make([]*Settlement, len(p.settlements))
+	for i, s := range p.settlements {
 		copied := *s
-		c.settlements[id] = &copied
+		copied.Settled = slices.Clone(s.Settled)
+		d.settlements[i] = &copied
 	}
-	return &c
+	return &d
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+
+	"github.com/pursekeeper/pursekeeper/audit"
 )
 
 //go:embed migrations/*.sql
@@ -35,18 +37,21 @@ type SQLite struct {
 const queueLength = 1024
 
 // OpenSQLite opens or makes the database at path, brings its schema up to date, and starts the group commit. The journal is
-// a write-ahead log, and every commit is synchronised to the disk (synchronous=FULL).
+// a write-ahead log, and every commit is synchronised to the disk (synchronous=FULL). It refuses a schema that is newer than
+// this program's, and a record whose last entry is not the one that its head says.
 func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 	if err := private(path); err != nil {
 		return nil, err
 	}
-	writer, err := open(path, "_txlock=immediate")
+	writer, err := open(path, "_txlock=immediate"+writerPragmas)
 	if err != nil {
 		return nil, err
 	}
 	writer.SetMaxOpenConns(1)
-	if err := migrate(ctx, writer); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), writer.Close())
+	for _, step := range []func(context.Context, *sql.DB) error{migrate, checkHead} {
+		if err := step(ctx, writer); err != nil {
+			return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), writer.Close())
+		}
 	}
 	readers, err := open(path, "mode=ro")
 	if err != nil {
@@ -80,10 +85,16 @@ func private(path string) error {
 	return f.Close()
 }
 
-func open(path, option string) (*sql.DB, error) {
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + option +
-		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)"
-	db, err := sql.Open("sqlite", dsn)
+// A connection waits two seconds for a lock that another process holds. The writer has a page cache of 16 MB, keeps what a
+// statement would need to be undone in memory rather than in a file, and moves the log into the database every 4,000 pages:
+// rarely enough that a page changed often is moved once, often enough that the move holds up a commit by milliseconds.
+const (
+	pragmas       = "&_pragma=busy_timeout(2000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	writerPragmas = "&_pragma=cache_size(-16000)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(4000)"
+)
+
+func open(path, options string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+options+pragmas)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
@@ -99,27 +110,41 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
+	has, knows, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if has > knows {
+		return fmt.Errorf("its schema is version %d, this program knows up to %d: it was written by a newer one", has, knows)
+	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	return nil
 }
 
-// Ready reports whether the database answers.
-func (s *SQLite) Ready(ctx context.Context) error {
-	select {
-	case <-s.stop:
-		return fmt.Errorf("%w: closed", ErrUnavailable)
-	default:
+// checkHead refuses a database whose audit entries were cut or added to behind the store's back: the next commit would
+// leave a gap, or meet an index that is taken.
+func checkHead(ctx context.Context, db *sql.DB) error {
+	var head, end int64
+	err := db.QueryRowContext(ctx, `SELECT next, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries) FROM audit_head WHERE one = 1`).
+		Scan(&head, &end)
+	if err != nil {
+		return fmt.Errorf("audit head: %w", err)
 	}
-	var next int64
-	if err := s.readers.QueryRowContext(ctx, `SELECT next FROM audit_head WHERE one = 1`).Scan(&next); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if head != end {
+		return fmt.Errorf("the audit record ends before entry %d, its head says %d", end, head)
 	}
 	return nil
 }
 
-// Close commits what waits, then closes the database.
+// Ready reports whether the store can commit, by a commit that changes nothing: a full disk is found here too.
+func (s *SQLite) Ready(ctx context.Context) error {
+	nothing := func(*Purse, uint64) ([]audit.Entry, error) { return nil, nil }
+	return s.submit(&waiting{ctx: ctx, change: Change{Decide: nothing}, touch: true, done: make(chan error, 1)})
+}
+
+// Close commits what waits, then closes the database. Readers go first: the last connection moves the log into the file.
 func (s *SQLite) Close() error {
 	s.closing.Do(func() { close(s.stop) })
 	<-s.stopped

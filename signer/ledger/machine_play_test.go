@@ -59,6 +59,7 @@ type begun struct {
 	id, terminal string
 	expires      time.Time
 	dead         bool // cancelled by an authorisation, or replaced
+	over         bool // no longer pending in the database
 	answer       string
 	outcome      ledger.Outcome
 }
@@ -74,7 +75,7 @@ func newPlay(w *world, words bool) *play {
 		world: w, words: words, from: w.audited, attempts: map[string]store.Attempt{}, mac2: map[string]string{}, failures: map[*card]int{},
 	}
 	for _, s := range []*slot{{card: first, purse: purse.EP}, {card: first, purse: purse.ED}, {card: second, purse: purse.EP}} {
-		s.proved = store.NoCounter
+		s.proved, s.before = store.NoCounter, store.NoCounter
 		p.slots = append(p.slots, s)
 	}
 	return p
@@ -101,6 +102,7 @@ func (p *play) authorise(o *shown, m moment, caller policy.Caller, wrong bool) {
 	answer := p.ask(o, m, caller, wrong)
 	p.note(o, m, wrong, answer)
 	p.compare(answer.Outcome, wanted, "AuthorizeLoad")
+	p.check()
 }
 
 func (p *play) ask(o *shown, m moment, caller policy.Caller, wrong bool) signer.Authorization {
@@ -208,6 +210,7 @@ func (p *play) authoriseUnload(s *slot) {
 		p.approved(&approval{id: id, shown: o, unload: true})
 	}
 	s.prove(o.counter())
+	p.check()
 }
 
 // deliver sends an approved command to the card; lost drops the card's answer.
@@ -215,6 +218,7 @@ func (p *play) deliver(a *approval, lost bool) {
 	s := a.shown.slot
 	if a.unload {
 		s.card.debit(a.shown.init.Random)
+		p.check()
 		return
 	}
 	d, err := purse.ParseDate(a.moment.date)
@@ -224,6 +228,7 @@ func (p *play) deliver(a *approval, lost bool) {
 	if tac, took := s.card.credit(d, t, purse.MAC(mustHex(a.mac2))); took && !lost {
 		s.tacs = append(s.tacs, tac)
 	}
+	p.check()
 }
 
 // confirm shows a TAC for a transaction.
@@ -241,6 +246,7 @@ func (p *play) confirm(a *approval, tac purse.MAC) {
 		a.shown.slot.prove(a.shown.counter() + 1)
 	}
 	p.compare(answer.Outcome, wanted, "ConfirmLoad")
+	p.check()
 }
 
 func (p *play) begin(s *slot) {
@@ -260,6 +266,7 @@ func (p *play) begin(s *slot) {
 		b.dead = b.dead || b.outcome == ""
 	}
 	s.settlements = append(s.settlements, &begun{id: answer.ID, terminal: answer.TerminalID, expires: answer.ExpiresAt})
+	p.check()
 }
 
 // settle tries an answer, right or not, on a settlement.
@@ -291,6 +298,12 @@ func (p *play) settle(s *slot, b *begun, o *shown, wrong bool) {
 		s.prove(o.counter())
 	}
 	p.compare(answer.Outcome, wanted, "SettleLoad")
+	p.check()
+	for _, a := range s.approvals {
+		if answer.Outcome == ledger.Verified && !again && p.attempts[a.id].State == store.Open {
+			broke(settlesAll, "%s left %s open", b.id, a.id)
+		}
+	}
 }
 
 func (p *play) unlock(c *card) {

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer"
 )
@@ -17,7 +18,8 @@ type step struct {
 	A, B, C byte
 }
 
-func (s step) String() string { return fmt.Sprintf("%s(%d,%d,%d)", s.Do, s.A, s.B, s.C) }
+// GoString is how a failure prints a step.
+func (s step) GoString() string { return fmt.Sprintf("%s(%d,%d,%d)", s.Do, s.A, s.B, s.C) }
 
 var (
 	terminals = []purse.Terminal{{0x11, 0x22, 0x33, 0x44, 0x55, 0x66}, {0x66, 0x55, 0x44, 0x33, 0x22, 0x11}}
@@ -37,7 +39,7 @@ var likely = map[string]int{
 
 // scripts generates runs. A play ends with its script, so shrinking one is dropping steps and zeroing bytes.
 func scripts(longest int, deterministic bool) *rapid.Generator[[]step] {
-	var names []string
+	names := []string{"nothing"} // what a step shrinks to
 	for _, name := range sorted(likely) {
 		for range likely[name] {
 			if name != "at once" || !deterministic {
@@ -68,7 +70,6 @@ func (p *play) run(script []step) (steps int, found *broken) {
 	for i, s := range script {
 		steps = i + 1
 		p.step(s)
-		p.check()
 	}
 	return steps, nil
 }
@@ -107,8 +108,12 @@ func (p *play) step(s step) {
 		if s.C%5 == 4 {
 			caller = p.limited
 		}
-		if o, ok := pick(at.offers, s.B); ok {
-			p.authorise(o, moments[int(s.C)%len(moments)], caller, s.Do == "wrong MAC1")
+		if o, ok := pick(at.offers, s.B); ok && s.Do == "authorise" {
+			p.authorise(o, moments[int(s.C)%len(moments)], caller, false)
+		} else if ok {
+			for range 1 + s.C%4 {
+				p.authorise(o, moments[0], caller, true)
+			}
 		}
 	case "deliver":
 		if a, ok := pick(at.approvals, s.B); ok {
@@ -126,7 +131,7 @@ func (p *play) step(s step) {
 			p.deliver(a, false)
 		}
 	case "foreign load":
-		p.foreign(at, s)
+		p.foreign(at, []policy.Caller{p.client, p.limited}[s.B%2])
 	case "at once":
 		p.atOnce(at, s)
 	default:
@@ -137,6 +142,7 @@ func (p *play) step(s step) {
 // circumstance is what happens to the card, the clock and the signer by themselves.
 func (p *play) circumstance(at *slot, s step) {
 	switch s.Do {
+	case "nothing":
 	case "spend":
 		at.card.spend(at.purse, 10)
 	case "lose power":
@@ -180,7 +186,7 @@ func (p *play) atTheCard(at *slot, s step) {
 		}
 		p.deliver(at.approvals[known], s.B%4 == 2)
 		if s.B%4 == 1 {
-			p.aboutTACs(at, step{Do: "confirm"})
+			p.aboutTACs(at, step{Do: []string{"confirm", "guess"}[s.C%2], C: s.C})
 		}
 	}
 }
@@ -211,30 +217,46 @@ func (p *play) aboutSettlements(at *slot, s step) {
 	b := at.settlements[before]
 	o := p.initialiseFor(at, b)
 	if s.Do == "race a settlement" {
-		p.race(at, o, s)
+		p.race(at, b, s)
 	}
-	p.settle(at, b, o, s.C%8 == 7)
-	if s.C%8 == 6 { // the same try again, and one more
+	p.tries(at, b, o, s.C)
+}
+
+// tries shows a settlement's answer, in the ways that there are.
+func (p *play) tries(at *slot, b *begun, o *shown, how byte) {
+	switch how % 8 {
+	case 5: // too late, and again after the clock was set back
+		p.clock = p.clock.Add(settlementLife + time.Second)
 		p.settle(at, b, o, false)
-		p.settle(at, b, p.initialiseFor(at, b), false)
+		p.clock = p.clock.Add(-settlementLife - time.Second)
+	case 6: // and the same try again, and another
+		p.settle(at, b, o, false)
+		p.settle(at, b, o, false)
+		o = p.initialiseFor(at, b)
+	case 7: // a wrong one first
+		p.settle(at, b, o, true)
 	}
+	p.settle(at, b, o, false)
 }
 
 // race is what a thief does between the settlement's answer and its being shown.
-func (p *play) race(at *slot, o *shown, s step) {
+func (p *play) race(at *slot, b *begun, s step) {
 	known := len(at.approvals)
-	switch s.B % 4 {
+	switch s.B % 5 {
 	case 0: // has a load granted, and taken
 		p.authorise(at.initialise(100, terminals[0], false), moments[0], p.client, false)
 	case 1: // has the settlement's own answer granted, and taken
-		p.authorise(o, moments[0], p.client, false)
+		p.authorise(at.offers[len(at.offers)-1], moments[0], p.client, false)
 	case 2: // begins another settlement, then has a load granted, and taken
 		p.begin(at)
 		p.authorise(at.initialise(100, terminals[0], false), moments[0], p.client, false)
-	case 3: // an older answer is taken, if the card still can
-		known--
+	case 3: // uses the settlement up with a second answer to it, then has a load granted, and taken
+		p.settle(at, b, p.initialiseFor(at, b), false)
+		p.authorise(at.initialise(100, terminals[0], false), moments[0], p.client, false)
+	case 4: // lets another than the signer load the card, and proves it by a request that is refused
+		p.foreign(at, p.limited)
 	}
-	if known >= 0 && known < len(at.approvals) {
+	if known < len(at.approvals) {
 		p.deliver(at.approvals[known], true)
 	}
 }
@@ -249,11 +271,12 @@ func (p *play) aboutTACs(at *slot, s step) {
 		if tac, ok := pick(at.tacs, s.C); ok {
 			p.confirm(a, tac)
 		}
-	case "guess": // up to seven wrong ones, some of them twice
-		for range s.C % 8 {
+	case "guess": // wrong ones, each of them twice, then what the card proves
+		for range s.C % 14 {
 			p.wrongs++
 			p.confirm(a, purse.MAC{0xEE, 0xEE, byte(p.wrongs >> 9), byte(p.wrongs >> 1)})
 		}
+		p.aboutTACs(at, step{Do: "prove", B: s.B})
 	case "prove":
 		if tac, found := at.card.prove(at.purse); found {
 			at.tacs = append(at.tacs, tac)
@@ -285,7 +308,7 @@ func (p *play) indistinguishable(at *slot, s step) {
 }
 
 // foreign is a load that another than this signer authorised, at a counter with nothing open; the card proves it at once.
-func (p *play) foreign(at *slot, s step) {
+func (p *play) foreign(at *slot, caller policy.Caller) {
 	for _, a := range at.approvals {
 		if a.shown.counter() == at.counter() {
 			return
@@ -303,10 +326,6 @@ func (p *play) foreign(at *slot, s step) {
 	taken := at.card.purses[at.purse].taken[n]
 	taken.foreign = true
 	at.card.purses[at.purse].taken[n] = taken
-	caller := p.client
-	if s.B%2 == 1 {
-		caller = p.limited
-	}
 	p.authorise(at.initialise(100, terminals[0], false), moments[0], caller, false)
 }
 
@@ -327,6 +346,7 @@ func (p *play) atOnce(at *slot, s step) {
 	for i := range answers {
 		p.note(o, asked[i], false, answers[i])
 	}
+	p.check()
 	if locked != p.locked(at.card) {
 		panic("a right answer locked a card")
 	}

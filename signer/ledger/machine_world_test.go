@@ -25,6 +25,7 @@ const (
 	keySet         = "demo"
 	mac1Failures   = 3 // lock a card of the machine
 	settlementLife = 5 * time.Minute
+	ceiling        = 10 // fen, of the limited client
 )
 
 // world is a signer over a database file, and the names that its callers' certificates proved. Many plays run in one world,
@@ -57,7 +58,7 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 	for i, name := range names {
 		clients = append(clients, policy.Client{Name: name, Identity: name, Role: roles[i], KeySets: []string{keySet}})
 	}
-	clients[1].MaxAmountFen = 10
+	clients[1].MaxAmountFen = ceiling
 	var err error
 	w.policy, err = policy.New(clients)
 	require.NoError(t, err)
