@@ -3,6 +3,8 @@ package keyderive
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -97,4 +99,21 @@ func TestUnitsRefuseWhatIsNoBlock(t *testing.T) {
 		_, err := unit.FoldHalves()
 		return err
 	}), ErrUnsupported)
+}
+
+// No print of a key, a master or a loan shows the bytes.
+func TestKeysPrintNoBytes(t *testing.T) {
+	key, value := memoryMaster(t, suite.TDES)
+	defer value.Wipe()
+	require.NoError(t, key.Lend(context.Background(), Path{}, func(unit Unit) error {
+		for _, shown := range []any{key, NewMaster(key, Path{}), unit} {
+			for _, verb := range []string{"%v", "%+v", "%s"} {
+				out := fmt.Sprintf(verb, shown)
+				assert.NotContains(t, out, "0123456789abcdef", verb)
+				assert.NotContains(t, strings.ToLower(out), "30313233", verb)
+				assert.NotContains(t, out, "48 49 50", verb)
+			}
+		}
+		return nil
+	}))
 }

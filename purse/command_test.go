@@ -279,6 +279,49 @@ func TestCommandsRefuse(t *testing.T) {
 	require.ErrorIs(t, err, errAway)
 }
 
+// keeper keeps what it was given to work on, to look at it later.
+type keeper struct {
+	clearMessenger
+	given [][]byte
+}
+
+func (k *keeper) Encrypt(blocks []byte) ([]byte, error) {
+	k.given = append(k.given, blocks)
+	return make([]byte, len(blocks)), nil
+}
+
+type macKeeper struct{ given []byte }
+
+func (k *macKeeper) MAC(data []byte) (purse.MAC, error) {
+	k.given = data
+	return purse.MAC{}, nil
+}
+
+// The buffers that held a PIN or a key are zero when the command is built; the PIN and the key are not.
+func TestCommandsWipeTheirBuffers(t *testing.T) {
+	pboc := profile(t, purse.ProfilePBOC)
+	p := pin(t, "123456")
+	key := secret.Take([]byte("0123456789abcdef"))
+	defer key.Wipe()
+	for _, alg := range []suite.Algorithm{suite.TDES, suite.SM4} {
+		k := &keeper{clearMessenger: clearMessenger{alg}}
+		_, err := purse.PINUnblock{PIN: p}.Build(pboc, random[:], k)
+		require.NoError(t, err)
+		_, err = purse.WriteKey{KeyValue: key}.Build(pboc, random[:], k)
+		require.NoError(t, err)
+		require.Len(t, k.given, 2)
+		for _, blocks := range k.given {
+			assert.Equal(t, make([]byte, len(blocks)), blocks)
+		}
+	}
+	var k macKeeper
+	_, err := purse.ReloadPIN{PIN: p}.Build(pboc, &k)
+	require.NoError(t, err)
+	assert.Equal(t, []byte{0, 0, 0}, k.given)
+	assert.Equal(t, "123456", upper(p.Reveal("test")))
+	assert.Equal(t, "0123456789abcdef", string(key.Reveal("test")))
+}
+
 // What a command writes, a card reads back.
 func TestCardReadsWhatCommandsWrite(t *testing.T) {
 	a, err := build(t, suite.TDES, profile(t, purse.ProfilePBOC), random[:], purse.UpdateBinary{P1: 0x95, Data: []byte{1, 2}})

@@ -80,22 +80,19 @@ func (p Profile) MessagingIV(alg suite.Algorithm, challenge []byte) ([]byte, err
 	return iv, nil
 }
 
-// frame is the plain text of encrypted data: LEN(1) DATA(LEN) padded as the profile says (EPURSE.md §6). The caller wipes it.
-func (p Profile) frame(alg suite.Algorithm, parts ...[]byte) ([]byte, error) {
-	framed := []byte{0}
+// frame is the plain text of encrypted data: LEN(1) DATA(LEN) padded as the profile says (EPURSE.md §6). The parts are at
+// most 255 bytes together, which every command sees to; the caller wipes what is returned.
+func (p Profile) frame(alg suite.Algorithm, parts ...[]byte) []byte {
+	framed := make([]byte, 1, 1+maxData)
 	for _, part := range parts {
 		framed = append(framed, part...)
 	}
 	defer clear(framed)
-	n := len(framed) - 1
-	if n > maxData {
-		return nil, fieldErrorf(dataField, "%d bytes, expected at most %d", n, maxData)
-	}
-	framed[0] = byte(n)
+	framed[0] = byte(len(framed) - 1)
 	if p.padAlways {
-		return pad.Always(framed, alg.BlockSize()), nil
+		return pad.Always(framed, alg.BlockSize())
 	}
-	return pad.Partial(framed, alg.BlockSize()), nil
+	return pad.Partial(framed, alg.BlockSize())
 }
 
 // Unframe takes LEN ‖ data out of decrypted blocks, as a card does. Wrong padding is refused.
@@ -108,10 +105,7 @@ func (p Profile) Unframe(alg suite.Algorithm, blocks []byte) ([]byte, error) {
 	if end > len(blocks) {
 		return nil, fieldErrorf(dataField, "its length byte is past its end")
 	}
-	again, err := p.frame(alg, blocks[1:end])
-	if err != nil {
-		return nil, err
-	}
+	again := p.frame(alg, blocks[1:end])
 	defer clear(again)
 	if string(again) != string(blocks) {
 		return nil, fieldErrorf(dataField, "wrong padding")
@@ -121,10 +115,7 @@ func (p Profile) Unframe(alg suite.Algorithm, blocks []byte) ([]byte, error) {
 
 // encrypt is LEN ‖ data, padded and encrypted under m.
 func (p Profile) encrypt(m SecureMessenger, parts ...[]byte) ([]byte, error) {
-	plain, err := p.frame(m.Algorithm(), parts...)
-	if err != nil {
-		return nil, err
-	}
+	plain := p.frame(m.Algorithm(), parts...)
 	defer clear(plain)
 	return m.Encrypt(plain)
 }

@@ -25,7 +25,7 @@ func Available() error {
 	if err != nil {
 		return err
 	}
-	give(mem)
+	give(mem[:cap(mem)])
 	return nil
 }
 
@@ -54,8 +54,8 @@ func take(n int) ([]byte, error) {
 	return slot[:n], nil
 }
 
-func give(mem []byte) {
-	whole := mem[:cap(mem)]
+// give takes back a whole slot or mapping.
+func give(whole []byte) {
 	clear(whole)
 	if len(whole) > slotSize {
 		_ = unix.Munmap(whole) // zeroed already; a failure leaves an unused, locked, empty mapping

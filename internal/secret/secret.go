@@ -10,13 +10,23 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"unsafe"
 )
 
 const redacted = "[redacted]"
 
 // Bytes is a secret. The zero value is the empty secret. Copies share one memory: wipe it once, when the last is done with.
 // A Bytes may be read by several goroutines, but Wipe must not race with a read.
-type Bytes struct{ mem []byte }
+//
+// It holds an address, not a slice: in an unexported field of another struct fmt cannot call Format, and prints what it finds.
+type Bytes struct {
+	at   unsafe.Pointer // in locked memory outside the Go heap; nil for the empty secret
+	n    int
+	room int // of the slot or the mapping that n is in
+}
+
+// mem is the bytes.
+func (b Bytes) mem() []byte { return unsafe.Slice((*byte)(b.at), b.n) }
 
 // New returns n zero bytes of locked memory, for a caller that fills them through Reveal. It panics when the operating
 // system refuses to lock memory: a process must learn that from Available at its start, not in the middle of a payment.
@@ -28,13 +38,13 @@ func New(n int) Bytes {
 	if err != nil {
 		panic("secret: " + err.Error())
 	}
-	return Bytes{mem: mem}
+	return Bytes{at: unsafe.Pointer(unsafe.SliceData(mem)), n: len(mem), room: cap(mem)}
 }
 
 // Take moves src into a new secret and zeroes src.
 func Take(src []byte) Bytes {
 	b := New(len(src))
-	copy(b.mem, src)
+	copy(b.mem(), src)
 	clear(src)
 	return b
 }
@@ -42,7 +52,7 @@ func Take(src []byte) Bytes {
 // Copy makes a secret of bytes that the caller goes on owning.
 func Copy(src []byte) Bytes {
 	b := New(len(src))
-	copy(b.mem, src)
+	copy(b.mem(), src)
 	return b
 }
 
@@ -51,23 +61,23 @@ func (b Bytes) Reveal(why string) []byte {
 	if why == "" {
 		panic("secret: revealed without a reason")
 	}
-	return b.mem
+	return b.mem()
 }
 
 // Len is the length in bytes.
-func (b Bytes) Len() int { return len(b.mem) }
+func (b Bytes) Len() int { return b.n }
 
 // Equal compares in constant time for secrets of one length.
-func (b Bytes) Equal(other Bytes) bool { return subtle.ConstantTimeCompare(b.mem, other.mem) == 1 }
+func (b Bytes) Equal(other Bytes) bool { return subtle.ConstantTimeCompare(b.mem(), other.mem()) == 1 }
 
 // Wipe zeroes the bytes and gives their memory back. Every copy of b is invalid afterwards; b itself becomes empty, so a
 // second Wipe of the same variable does nothing.
 func (b *Bytes) Wipe() {
-	if b.mem == nil {
+	if b.at == nil {
 		return
 	}
-	give(b.mem)
-	b.mem = nil
+	give(unsafe.Slice((*byte)(b.at), b.room))
+	*b = Bytes{}
 }
 
 // Format prints "[redacted]" under every verb and flag.

@@ -17,8 +17,10 @@ func TestSecretsPrintAsRedacted(t *testing.T) {
 	s := Copy([]byte("hunter2hunter2"))
 	defer s.Wipe()
 	type holder struct{ Key Bytes }
+	type hider struct{ key Bytes }
+	type deep struct{ in map[string][]hider }
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%c", "%T"} {
-		for _, value := range []any{s, &s, holder{s}, []Bytes{s}} {
+		for _, value := range []any{s, &s, holder{s}, []Bytes{s}, hider{s}, &hider{s}, deep{map[string][]hider{"a": {{s}}}}} {
 			out := fmt.Sprintf(verb, value)
 			assert.NotContains(t, out, "hunter2", verb)
 			assert.NotContains(t, strings.ToLower(out), "68756e74", verb)
