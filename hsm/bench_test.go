@@ -3,7 +3,10 @@ package hsm
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -64,6 +67,117 @@ func BenchmarkLend(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkSlowToken is DESIGN §10's token with a millisecond of latency in each call, 8 sessions, CARD: many cards go in one call.
+func BenchmarkSlowToken(b *testing.B) {
+	for _, callers := range []int{64, 256} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			made, control := hsmtest.NewFaultToken(b)
+			config := configOf(made)
+			config.InFlight = 8
+			token := openToken(b, config)
+			key := importKey(b, token, specOf(b, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryCard, 1, loadMaster), loadMaster)
+			require.NoError(b, benchLoad(key))
+			control.Set(hsmtest.Fault{Function: hsmtest.EveryFunction, Latency: time.Millisecond})
+			b.SetParallelism(callers / 2)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := benchLoad(key); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "loads/s")
+			b.StopTimer()
+			control.Clear()
+		})
+	}
+}
+
+// BenchmarkLendCards verifies TACs in bulk, two callers: what VerifyTacs does of the token and of its CPU.
+func BenchmarkLendCards(b *testing.B) {
+	config := configOf(hsmtest.NewToken(b))
+	token := openToken(b, config)
+	key := importKey(b, token, specOf(b, "tac", keyderive.KindTAC, suite.TDES, keyderive.BoundaryCard, 1, tacMaster), tacMaster)
+	cards := make([]keyderive.Factor, 4096)
+	for i := range cards {
+		cards[i] = keyderive.Factor{byte(i >> 8), byte(i)}
+	}
+	var group sync.WaitGroup
+	begin := time.Now()
+	for range 2 {
+		group.Go(func() {
+			for from := 0; from < b.N; from += len(cards) {
+				err := key.LendCards(context.Background(), demoPath, cards, func(_ int, card keyderive.Card) error {
+					tac, err := card.TAC()
+					if err == nil {
+						_, err = tac.MAC(benchTAC)
+					}
+					return err
+				})
+				if err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	done := 2 * (b.N + len(cards) - 1) / len(cards) * len(cards)
+	b.ReportMetric(float64(done)/time.Since(begin).Seconds(), "cards/s")
+}
+
+var benchTAC = make([]byte, 24)
+
+// BenchmarkRatio is the figure of DESIGN §10 without the durable record: loads from 64 callers over the best bare loop of one to
+// four threads. The two take turns, for a machine that others use too; the median of the turns is reported.
+func BenchmarkRatio(b *testing.B) {
+	const turns, loads = 5, 4000
+	for _, inFlight := range []int{1, 2, 3, 4} {
+		b.Run(fmt.Sprintf("inflight=%d", inFlight), func(b *testing.B) {
+			config, spec := benchToken(b, keyderive.BoundaryToken, inFlight)
+			for b.Loop() {
+				var ratios []float64
+				for range turns {
+					best := 0.0
+					for threads := 1; threads <= 4; threads++ {
+						bare, err := BareLoad(context.Background(), config, spec.Label, demoPath, loads/4, threads)
+						require.NoError(b, err)
+						best = max(best, bare)
+					}
+					ratios = append(ratios, benchCallersLoad(b, config, spec, loads)/best)
+				}
+				slices.Sort(ratios)
+				b.ReportMetric(ratios[turns/2], "lend/bare")
+			}
+		})
+	}
+}
+
+// benchCallersLoad is the rate of n loads from 64 callers.
+func benchCallersLoad(b *testing.B, config Config, spec KeySpec, n int) (perSecond float64) {
+	token, err := Open(context.Background(), config)
+	require.NoError(b, err)
+	defer func() { require.NoError(b, token.Close()) }()
+	key, err := token.Key(spec.Label)
+	require.NoError(b, err)
+	require.NoError(b, benchLoad(key))
+	var group sync.WaitGroup
+	begin := time.Now()
+	for range benchCallers {
+		group.Go(func() {
+			for range n / benchCallers {
+				if err := benchLoad(key); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return float64(n/benchCallers*benchCallers) / time.Since(begin).Seconds()
 }
 
 func benchLoad(key keyderive.Key) error {

@@ -17,7 +17,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-const testHang = 200 * time.Millisecond
+const testHang = 400 * time.Millisecond
 
 func hanging(config *Config) {
 	config.Hang = testHang
@@ -119,7 +119,7 @@ func TestNewGenerationWhileACallHangs(t *testing.T) {
 
 // A login that hangs in a recovery ends the process too.
 func TestRecoveryThatHangs(t *testing.T) {
-	token, control, keys := faulty(t, func(config *Config) { config.Hang = 50 * time.Millisecond })
+	token, control, keys := faulty(t, func(config *Config) { config.Hang = testHang / 2 })
 	control.Set(hsmtest.Fault{Function: "C_Login", Hang: hsmtest.HangForever})
 	control.LoseSessions()
 	_, _ = loadMAC2(context.Background(), t, keys[0], demoPath, "7E1722D0")

@@ -34,6 +34,9 @@ func (t *Token) keep() {
 // device is or that did not help (rule 4). It reports whether the keeper goes on.
 func (t *Token) recover(g *generation) bool {
 	t.recoveries.Add(1)
+	if g.class == classPIN && !t.latch(g.cause) {
+		return false
+	}
 	reload := g.class == classDevice
 	for pause := firstPause; ; pause = min(2*pause, longPause) {
 		t.drain(g)

@@ -41,7 +41,7 @@ func (k *Key) Spec() KeySpec { return k.spec }
 func (k *Key) Algorithm() suite.Algorithm { return k.spec.Algorithm }
 
 // Lend implements keyderive.Key. Levels of another number than the spec's are refused. At the TOKEN boundary use runs on a
-// worker and holds its session: it should do nothing but cryptography.
+// worker and holds its session: it should do nothing but cryptography, and must not Lend again.
 func (k *Key) Lend(ctx context.Context, path keyderive.Path, use func(keyderive.Unit) error) error {
 	g, err := k.token.generation()
 	if err != nil {

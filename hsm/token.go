@@ -64,7 +64,8 @@ type Token struct {
 	cause error
 	specs map[string]KeySpec
 
-	watchMu sync.Mutex // guards watched
+	endMu   sync.Mutex // one end at a time
+	watchMu sync.Mutex // guards watched, and generation.drained
 	watched map[*session]*worker
 }
 
@@ -157,7 +158,12 @@ func (t *Token) setState(state State, cause error) {
 // lost tells the keeper that a generation ended.
 func (t *Token) lost(g *generation) {
 	t.setState(StateRecovering, g.cause)
-	t.log.Warn("token generation ended", "generation", g.number, "class", g.class.String(), "error", g.cause)
+	level := slog.LevelWarn
+	if g.class == classNone { // it was asked to
+		level = slog.LevelDebug
+	}
+	t.log.Log(context.Background(), level, "token generation ended",
+		"generation", g.number, "class", g.class.String(), "error", g.cause)
 	select {
 	case t.faults <- g:
 	default: // one generation lives at a time: the keeper has not been told of it before only when it is being closed
@@ -266,6 +272,8 @@ func (t *Token) endAfter(started <-chan error) {
 
 // end gives the module back when no generation can begin any more. A call that hangs inside the library keeps it from that.
 func (t *Token) end() error {
+	t.endMu.Lock()
+	defer t.endMu.Unlock()
 	t.stop()
 	t.current.Store(nil) // the keeper may just have begun another
 	if g := t.last.Load(); g != nil {

@@ -68,6 +68,9 @@ func (w *worker) execute(j *job) (fault error) {
 		result = publicError("use the token", fault)
 	}
 	returned = true
+	if c := classOf(fault); c > classSession {
+		g.fail(c, fault) // first: whoever hears of the error does not meet this generation again
+	}
 	if !j.finish(result, nil) && j.discard != nil {
 		j.discard()
 	}
@@ -80,15 +83,14 @@ func (w *worker) settle(fault error) bool {
 	if errors.Is(fault, errWrittenOff) {
 		return false // another worker stands in
 	}
-	switch c := classOf(fault); c {
+	switch classOf(fault) {
 	case classNone, classRequest:
 		return true
 	case classSession:
 		g.token.log.Warn("token session discarded", "generation", g.number, "error", fault)
 		return g.replace(w)
 	default:
-		g.fail(c, fault)
-		return false
+		return false // execute has ended the generation
 	}
 }
 

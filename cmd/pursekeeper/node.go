@@ -33,11 +33,13 @@ type node struct {
 	signer  *signer.Signer
 	metrics *rpc.Metrics
 	all     *prometheus.Registry
+	again   chan os.Signal // SIGHUP: an operator's order to try a refused PIN again
 }
 
 // newNode opens everything, from the token up, and records that it runs.
 func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node, err error) {
-	n = &node{config: cfg, log: log, all: prometheus.NewRegistry()}
+	n = &node{config: cfg, log: log, all: prometheus.NewRegistry(), again: make(chan os.Signal, 1)}
+	signal.Notify(n.again, unix.SIGHUP) // before the log asks for one: by default it ends the process
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -67,11 +69,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 		log.Error("the token refused the PIN; after mending it, send SIGHUP", "error", latched)
 		return n, n.signer.Start(ctx, nil)
 	}
-	findings, err := n.exposures(ctx)
-	if err != nil {
-		return n, err
-	}
-	return n, n.signer.Start(ctx, findings)
+	return n, n.signer.Start(ctx, n.exposures(ctx))
 }
 
 // alarm counts an alarm and puts it in the log: the entry itself is durable already.
@@ -140,29 +138,35 @@ func keySets(cfg *config.Config, token *hsm.Token) ([]signer.KeySet, error) {
 	return sets, nil
 }
 
-// exposures tries to extract a card key from each TOKEN master and says what came of it (DESIGN, §2).
-func (n *node) exposures(ctx context.Context) (findings []audit.Entry, err error) {
+// exposures tries to extract a card key from each TOKEN master and says what came of it (DESIGN, §2). A key that fails closed
+// cannot be tried: that is recorded too, and readiness names it.
+func (n *node) exposures(ctx context.Context) (findings []audit.Entry) {
 	for _, set := range n.config.KeySets {
 		for _, key := range set.Keys {
-			if key.Boundary != keyderive.BoundaryToken || key.State == signer.Destroyed {
-				continue
+			if key.Boundary == keyderive.BoundaryToken && key.State != signer.Destroyed {
+				findings = append(findings, n.exposure(ctx, set, key))
 			}
-			found, err := n.token.Exposure(ctx, key.Label)
-			if err != nil {
-				return nil, fmt.Errorf("try to extract a card key of %s: %w", key.Label, err)
-			}
-			outcome := "NOT_EXTRACTABLE"
-			if found.Extractable {
-				outcome = "EXTRACTABLE_BY_PIN_HOLDER"
-			}
-			n.log.Info("key exposure", "key", key.Label, "found", found.Detail)
-			findings = append(findings, audit.Entry{
-				Event: audit.KeyExposure, KeySet: set.Name, Boundary: key.Boundary.String(), Outcome: outcome, Detail: found.Detail,
-				Key: &audit.Key{Set: set.Name, Kind: key.Kind.String(), Version: key.Version, KCV: key.KCV.String()},
-			})
 		}
 	}
-	return findings, nil
+	return findings
+}
+
+func (n *node) exposure(ctx context.Context, set config.KeySet, key config.Key) audit.Entry {
+	finding := audit.Entry{
+		Event: audit.KeyExposure, KeySet: set.Name, Boundary: key.Boundary.String(),
+		Key: &audit.Key{Set: set.Name, Kind: key.Kind.String(), Version: key.Version, KCV: key.KCV.String()},
+	}
+	found, err := n.token.Exposure(ctx, key.Label)
+	switch {
+	case err != nil:
+		finding.Outcome, finding.Detail = "NOT_TRIED", err.Error()
+	case found.Extractable:
+		finding.Outcome, finding.Detail = "EXTRACTABLE_BY_PIN_HOLDER", found.Detail
+	default:
+		finding.Outcome, finding.Detail = "NOT_EXTRACTABLE", found.Detail
+	}
+	n.log.Info("key exposure", "key", key.Label, "found", finding.Outcome, "detail", finding.Detail)
+	return finding
 }
 
 // ready computes on every key and asks the store.
@@ -189,16 +193,13 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 
 // watch stops the service when its token needs a new process, and lets an operator try a refused PIN again by SIGHUP.
 func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, unix.SIGHUP)
-	defer signal.Stop(again)
 	for {
 		select {
 		case <-n.token.Done():
 			n.log.Error("the token needs a new process", "error", n.token.Err())
 			stop(exitCode(hsm.ExitRestart))
 			return
-		case <-again:
+		case <-n.again:
 			n.log.Info("SIGHUP", "pinTriedAgain", n.token.Unlatch())
 		case <-ctx.Done():
 			return
@@ -208,6 +209,7 @@ func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
 
 // close ends what newNode opened, the store before the token.
 func (n *node) close() (err error) {
+	signal.Stop(n.again)
 	if n.store != nil {
 		err = n.store.Close()
 	}
