@@ -40,10 +40,12 @@ type loadFigures struct {
 	InProcessRatio     float64 `json:"inProcessRatio"`
 	InProcessP50Millis float64 `json:"inProcessP50Millis"`
 	InProcessP99Millis float64 `json:"inProcessP99Millis"`
+	InProcessCPUMicros float64 `json:"inProcessCPUMicros"`
 	MTLSPerSecond      float64 `json:"mtlsPerSecond"`
 	MTLSRatio          float64 `json:"mtlsRatio"`
 	MTLSP50Millis      float64 `json:"mtlsP50Millis"`
 	MTLSP99Millis      float64 `json:"mtlsP99Millis"`
+	MTLSCPUMicros      float64 `json:"mtlsCPUMicros"`
 	LoadsPerCommit     float64 `json:"loadsPerCommit"`
 }
 
@@ -139,7 +141,7 @@ func (c *benchLoadCmd) inProcess(ctx context.Context, n *node, deck *deck, f *lo
 	}
 	f.InProcessPerSecond = run.perSecond()
 	f.InProcessRatio = f.InProcessPerSecond / f.BareLoopPerSecond
-	f.InProcessP50Millis, f.InProcessP99Millis = run.millis(50), run.millis(99)
+	f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
 	f.LoadsPerCommit = float64(run.count()) / float64(n.store.Stats().Groups.Load()-before)
 	return nil
 }
@@ -165,15 +167,19 @@ func (c *benchLoadCmd) overMTLS(ctx context.Context, n *node, deck *deck, folder
 	}
 	f.MTLSPerSecond = run.perSecond()
 	f.MTLSRatio = f.MTLSPerSecond / f.BareLoopPerSecond
-	f.MTLSP50Millis, f.MTLSP99Millis = run.millis(50), run.millis(99)
+	f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
 	return nil
 }
 
 func (f loadFigures) print(out io.Writer) {
 	fmt.Fprintf(out, "load, 3DES, TOKEN, durable record, %d callers\n\n", f.Callers)
-	fmt.Fprintf(out, "%-34s %10s %8s %9s %9s\n", "", "loads/s", "ratio", "p50 ms", "p99 ms")
-	fmt.Fprintf(out, "%-34s %10.0f %8s %9s %9s\n", fmt.Sprintf("bare PKCS#11 loop, %d threads", f.BareLoopThreads), f.BareLoopPerSecond, "1.00", "", "")
-	fmt.Fprintf(out, "%-34s %10.0f %8.2f %9.2f %9.2f\n", "AuthorizeLoad in process", f.InProcessPerSecond, f.InProcessRatio, f.InProcessP50Millis, f.InProcessP99Millis)
-	fmt.Fprintf(out, "%-34s %10.0f %8.2f %9.2f %9.2f\n", "AuthorizeLoad over mTLS, unary", f.MTLSPerSecond, f.MTLSRatio, f.MTLSP50Millis, f.MTLSP99Millis)
+	fmt.Fprintf(out, "%-31s %8s %7s %8s %8s %11s\n", "", "loads/s", "ratio", "p50 ms", "p99 ms", "cpu µs/load")
+	bare := fmt.Sprintf("bare PKCS#11 loop, %d threads", f.BareLoopThreads)
+	fmt.Fprintf(out, "%-31s %8.0f %7s\n", bare, f.BareLoopPerSecond, "1.00")
+	row := func(name string, rate, ratio, p50, p99, cpu float64) {
+		fmt.Fprintf(out, "%-31s %8.0f %7.2f %8.2f %8.2f %11.0f\n", name, rate, ratio, p50, p99, cpu)
+	}
+	row("AuthorizeLoad in process", f.InProcessPerSecond, f.InProcessRatio, f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros)
+	row("AuthorizeLoad over mTLS, unary", f.MTLSPerSecond, f.MTLSRatio, f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros)
 	fmt.Fprintf(out, "\n%.1f loads in one commit\n", f.LoadsPerCommit)
 }

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
@@ -92,6 +94,7 @@ func (d *deck) request(ctx context.Context, factor keyderive.Factor) (signer.Loa
 type lap struct {
 	times   [][]time.Duration // of each caller
 	elapsed time.Duration
+	cpu     time.Duration // of the whole process, on all cores
 }
 
 // run lets callers call as fast as they are answered, for about length. A first short lap tells how many requests to deal.
@@ -119,7 +122,7 @@ func race(
 	errs := make([]error, callers)
 	var next atomic.Int64
 	var group sync.WaitGroup
-	begin := time.Now()
+	begin, used := time.Now(), processCPU()
 	for i := range callers {
 		group.Go(func() {
 			for {
@@ -138,7 +141,7 @@ func race(
 		})
 	}
 	group.Wait()
-	measured.elapsed = time.Since(begin)
+	measured.elapsed, measured.cpu = time.Since(begin), processCPU()-used
 	return measured, errors.Join(errs...)
 }
 
@@ -150,6 +153,18 @@ func (l lap) count() (n int) {
 }
 
 func (l lap) perSecond() float64 { return float64(l.count()) / l.elapsed.Seconds() }
+
+// cpuMicros is the processor time of one load, all cores together: it is steadier than a rate on a busy machine.
+func (l lap) cpuMicros() float64 { return float64(l.cpu.Microseconds()) / float64(l.count()) }
+
+// processCPU is the processor time that this process has used.
+func processCPU() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
 
 // millis is a percentile in milliseconds.
 func (l lap) millis(percent int) float64 {
