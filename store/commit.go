@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ const largestGroup = 256
 type waiting struct {
 	ctx    context.Context
 	change Change
-	touch  bool       // try a write even when nothing is to be written
+	try    bool       // write something even when nothing is to be written
 	done   chan error // buffered: the writer never waits for a caller that left
 }
 
@@ -66,7 +67,7 @@ func (s *SQLite) submit(w *waiting) error {
 // write is the one goroutine that commits: it takes all that waited while the last commit ran.
 func (s *SQLite) write(w *writer) {
 	defer close(s.stopped)
-	defer w.on.Close()
+	defer func() { s.failed = errors.Join(w.do.close(), w.on.Close()) }()
 	for {
 		select {
 		case first := <-s.queue:
@@ -125,6 +126,9 @@ func (w *writer) commit(group []*waiting) {
 		}
 		asked = append(asked, waiting)
 	}
+	if len(asked) == 0 {
+		return
+	}
 	outcomes := make([]error, len(asked))
 	err := w.transact(asked, outcomes)
 	for i, waiting := range asked {
@@ -141,10 +145,10 @@ func (w *writer) commit(group []*waiting) {
 // transact decides each change in order, on what the changes before it in the group left, and writes the sum.
 func (w *writer) transact(group []*waiting, outcomes []error) (err error) {
 	changes := make([]Change, len(group))
-	touch := false
+	try := false
 	for i, waiting := range group {
 		changes[i] = waiting.change
-		touch = touch || waiting.touch
+		try = try || waiting.try
 	}
 	if err := w.do.begin.run(w.on); err != nil {
 		return err
@@ -161,8 +165,13 @@ func (w *writer) transact(group []*waiting, outcomes []error) (err error) {
 	for i, c := range changes {
 		outcomes[i] = b.decide(c)
 	}
-	if err := b.flush(touch); err != nil {
+	if err := b.flush(); err != nil {
 		return err
+	}
+	if try {
+		if err := w.do.try.run(w.on); err != nil {
+			return err
+		}
 	}
 	return w.do.commit.run(w.on)
 }

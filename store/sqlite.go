@@ -29,6 +29,7 @@ type SQLite struct {
 	queue   chan *waiting
 	stop    chan struct{} // closed by Close
 	stopped chan struct{} // closed by the writer when its queue is empty
+	failed  error         // what the writer met when it stopped; read after stopped
 	closing sync.Once
 	commits CommitStats
 }
@@ -141,12 +142,12 @@ func checkHead(ctx context.Context, db *sql.DB) error {
 // Ready reports whether the store can commit, by a commit that changes nothing: a full disk is found here too.
 func (s *SQLite) Ready(ctx context.Context) error {
 	nothing := func(*Purse, uint64) ([]audit.Entry, error) { return nil, nil }
-	return s.submit(&waiting{ctx: ctx, change: Change{Decide: nothing}, touch: true, done: make(chan error, 1)})
+	return s.submit(&waiting{ctx: ctx, change: Change{Decide: nothing}, try: true, done: make(chan error, 1)})
 }
 
 // Close commits what waits, then closes the database. Readers go first: the last connection moves the log into the file.
 func (s *SQLite) Close() error {
 	s.closing.Do(func() { close(s.stop) })
 	<-s.stopped
-	return errors.Join(s.readers.Close(), s.writer.Close())
+	return errors.Join(s.failed, s.readers.Close(), s.writer.Close())
 }

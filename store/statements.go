@@ -17,7 +17,7 @@ const settlementColumns = `id, key_set, card, purse, terminal, issuer_id, expire
 
 // statements are what a group commit runs, on the one writing connection.
 type statements struct {
-	begin, commit, rollback, head, putHead statement
+	begin, commit, rollback, head, putHead, try statement
 	// Reads: one row asked, the rows found.
 	purses, attempts, settlements statement
 	// Writes: one row each.
@@ -31,6 +31,7 @@ func newStatements() *statements {
 		rollback: statement{text: `ROLLBACK`},
 		head:     statement{text: `SELECT next FROM audit_head WHERE one = 1`},
 		putHead:  statement{text: `UPDATE audit_head SET next = ? WHERE one = 1`, width: 1},
+		try:      statement{text: `UPDATE audit_head SET tries = tries + 1 WHERE one = 1`},
 		purses: statement{
 			text: `WITH asked (n, key_set, card, purse) AS (VALUES %s)
 				SELECT asked.n, p.highest, p.pending, c.mac1_failures, c.locked FROM asked
@@ -90,6 +91,21 @@ const mostRows = 6
 type connection struct {
 	ctx context.Context
 	*sql.Conn
+}
+
+// close finalises every statement; the connection would stay open behind one that was left.
+func (s *statements) close() (err error) {
+	for _, one := range []*statement{
+		&s.begin, &s.commit, &s.rollback, &s.head, &s.putHead, &s.try, &s.purses, &s.attempts, &s.settlements,
+		&s.putPurses, &s.putCards, &s.insertAttempts, &s.updateAttempts, &s.putSettlements, &s.insertEntries,
+	} {
+		for _, stmt := range one.prepared {
+			if stmt != nil {
+				err = errors.Join(err, stmt.Close())
+			}
+		}
+	}
+	return err
 }
 
 func (s *statement) prepare(on connection, size int) (*sql.Stmt, error) {

@@ -32,7 +32,7 @@ type Change struct {
 type Filter struct {
 	KeySet, Card, Purse string
 	OpenOnly            bool
-	After               uint64 // audit index: attempts with a greater one, in its order
+	After               uint64 // audit index: attempts with a greater one, in its order; entry 0 is a start and no attempt's
 	Limit               int
 }
 

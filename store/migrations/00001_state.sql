@@ -71,7 +71,8 @@ CREATE TABLE audit_entries (
     entry TEXT    NOT NULL
 );
 CREATE TABLE audit_head (
-    one  INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
-    next INTEGER NOT NULL
+    one   INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    next  INTEGER NOT NULL,
+    tries INTEGER NOT NULL -- raised to try a write: a value written as it was would write nothing
 );
-INSERT INTO audit_head (one, next) VALUES (1, 0);
+INSERT INTO audit_head (one, next, tries) VALUES (1, 0, 0);

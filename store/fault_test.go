@@ -1,0 +1,293 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+// childPlace, when set, makes the test binary a process that commits to that database until it is killed or has committed
+// childChanges changes, and writes a line for each that Commit said is durable. childPause is how long each of its callers
+// rests between two.
+const (
+	childPlace   = "STORE_TEST_CHILD_PLACE"
+	childPause   = "STORE_TEST_CHILD_PAUSE"
+	childChanges = 800
+)
+
+func TestMain(m *testing.M) {
+	if place := os.Getenv(childPlace); place != "" {
+		if err := commitAsChild(place); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func commitAsChild(place string) error {
+	pause, err := time.ParseDuration(os.Getenv(childPause))
+	if err != nil {
+		return err
+	}
+	s, err := store.OpenSQLite(context.Background(), place)
+	if err != nil {
+		return err
+	}
+	if err := countUp(s, fmt.Sprintf("child %d", os.Getpid()), childChanges, pause, func(name string) { fmt.Println(name) }); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// countUp commits the changes from eight callers, on purses that other processes count up too: each raises the
+// highest counter of one of four purses by one. It tells the name of each that is durable.
+func countUp(s store.Store, process string, changes int64, pause time.Duration, durable func(name string)) error {
+	var taken atomic.Int64
+	var all sync.WaitGroup
+	failed := make(chan error, 8)
+	for range cap(failed) {
+		all.Go(func() {
+			for n := taken.Add(1); n <= changes; n = taken.Add(1) {
+				name := fmt.Sprintf("%s: %d", process, n)
+				at := store.PurseKey{KeySet: "demo", Card: fmt.Sprint(n % 4), Purse: "EP"}
+				err := s.Commit(context.Background(), change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+					p.Highest++
+					return entries(name), nil
+				}))
+				if err != nil {
+					failed <- err
+					return
+				}
+				durable(name)
+				time.Sleep(pause) // leaves the lock to others
+			}
+		})
+	}
+	all.Wait()
+	close(failed)
+	return <-failed
+}
+
+// counted returns how often the purses of countUp were counted up.
+func counted(t testing.TB, s store.Store) (sum int) {
+	t.Helper()
+	for n := range 4 {
+		look(t, s, store.PurseKey{KeySet: "demo", Card: fmt.Sprint(n), Purse: "EP"}, func(p *store.Purse) { sum += p.Highest + 1 })
+	}
+	return sum
+}
+
+// sound fails unless SQLite finds nothing wrong in the file.
+func sound(t testing.TB, place string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", place)
+	require.NoError(t, err)
+	defer db.Close()
+	var verdict string
+	require.NoError(t, db.QueryRow(`PRAGMA integrity_check`).Scan(&verdict))
+	require.Equal(t, "ok", verdict)
+}
+
+func startChild(t testing.TB, place string, pause time.Duration) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), childPlace+"="+place, childPause+"="+pause.String())
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	return child, bufio.NewScanner(out)
+}
+
+// TestKilled: whatever Commit said is durable is there after the process was killed at any moment, and the record has no gap.
+func TestKilled(t *testing.T) {
+	place := placeSQLite(t)
+	durable := map[string]bool{}
+	for range 50 {
+		child, lines := startChild(t, place, 0)
+		kill := rand.IntN(400)
+		for n := 0; lines.Scan(); n++ {
+			durable[lines.Text()] = true
+			if n == kill {
+				require.NoError(t, child.Process.Kill())
+			}
+		}
+		var ended *exec.ExitError
+		require.ErrorAs(t, child.Wait(), &ended)
+		require.Equal(t, syscall.SIGKILL, ended.Sys().(syscall.WaitStatus).Signal())
+
+		s := openSQLite(t, place)
+		there := record(t, s)
+		require.Equal(t, len(there), counted(t, s), "as many entries as changes")
+		missing := len(durable)
+		for _, name := range there {
+			if durable[name] {
+				missing--
+			}
+		}
+		require.Zero(t, missing, "changes that were durable and are gone")
+		require.NoError(t, s.Close())
+		sound(t, place)
+	}
+}
+
+// TestTwoProcesses: two processes on one file wait for each other, decide on what the other left, and share one record.
+func TestTwoProcesses(t *testing.T) {
+	place := placeSQLite(t)
+	s := openSQLite(t, place)
+	child, lines := startChild(t, place, 5*time.Millisecond)
+	require.True(t, lines.Scan(), "the child commits")
+	own := 0
+	var mu sync.Mutex
+	require.NoError(t, countUp(s, "parent", 400, 5*time.Millisecond, func(string) {
+		mu.Lock()
+		own++
+		mu.Unlock()
+	}))
+	others := 1
+	for lines.Scan() {
+		others++
+	}
+	require.NoError(t, child.Wait())
+	assert.Equal(t, 400, own)
+	assert.Equal(t, childChanges, others)
+	there := record(t, s)
+	assert.Len(t, there, own+others)
+	assert.Equal(t, own+others, counted(t, s))
+	turns := 0
+	for n := range there[1:] {
+		if there[n][:5] != there[n+1][:5] {
+			turns++
+		}
+	}
+	assert.Greater(t, turns, 4, "the processes took turns")
+	require.NoError(t, s.Close())
+	sound(t, place)
+}
+
+// limitFiles lets this process write no file beyond so many bytes, as a full disk would, until it is called again.
+func limitFiles(t testing.TB, bytes uint64) {
+	t.Helper()
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	limit.Cur = min(bytes, limit.Max)
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+}
+
+const noLimit = 1<<64 - 1
+
+// TestDiskFull: a commit that the disk does not take fails for all of its group and leaves nothing, and the store works again
+// when there is room.
+func TestDiskFull(t *testing.T) {
+	place := placeSQLite(t)
+	s := openSQLite(t, place)
+	var kept []string
+	commit := func(round string, callers int) (failed int) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for n := range callers {
+			all.Go(func() {
+				name := fmt.Sprintf("%s: %d", round, n)
+				at := store.PurseKey{KeySet: "demo", Card: fmt.Sprintf("%s-%d", round, n%(callers/2)), Purse: "EP"}
+				err := s.Commit(t.Context(), change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+					p.Highest++
+					return entries(name), nil
+				}))
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					kept = append(kept, name)
+					return
+				}
+				assert.ErrorIs(t, err, store.ErrUnavailable)
+				failed++
+			})
+		}
+		all.Wait()
+		return failed
+	}
+	require.Zero(t, commit("before", 64))
+	t.Cleanup(func() { limitFiles(t, noLimit) })
+	for round := range 3 {
+		limitFiles(t, 200_000)
+		failed := 0
+		for n := 0; failed == 0; n++ {
+			require.Less(t, n, 100, "the disk is never full")
+			failed = commit(fmt.Sprintf("full %d %d", round, n), 64)
+		}
+		limitFiles(t, 1)
+		require.ErrorIs(t, s.Ready(t.Context()), store.ErrUnavailable, "a store that cannot write is not ready")
+		require.ElementsMatch(t, kept, record(t, s), "nothing more than what Commit said")
+		limitFiles(t, noLimit)
+		require.NoError(t, s.Ready(t.Context()))
+		require.Zero(t, commit(fmt.Sprintf("room %d", round), 64))
+	}
+	require.NoError(t, s.Close())
+	sound(t, place)
+	s = openSQLite(t, place)
+	assert.ElementsMatch(t, kept, record(t, s))
+	require.NoError(t, s.Close())
+}
+
+// TestLocked: a commit waits for a lock held for a moment by another process, and fails when it is held on.
+func TestLocked(t *testing.T) {
+	place := placeSQLite(t)
+	s := openSQLite(t, place)
+	other, err := sql.Open("sqlite", place)
+	require.NoError(t, err)
+	other.SetMaxOpenConns(1)
+	lock := func() { _, err := other.Exec(`BEGIN IMMEDIATE`); require.NoError(t, err) }
+	unlock := func() { _, err := other.Exec(`ROLLBACK`); assert.NoError(t, err) }
+	commit := func(random string) error {
+		return s.Commit(t.Context(), adding(purseEP, store.AttemptKey{Counter: 1, Random: random}))
+	}
+
+	lock()
+	time.AfterFunc(100*time.Millisecond, unlock)
+	require.NoError(t, commit("00000001"))
+
+	lock()
+	before := time.Now()
+	require.ErrorIs(t, commit("00000002"), store.ErrUnavailable)
+	assert.Less(t, time.Since(before), 4*time.Second)
+	_, err = s.Attempt(t.Context(), purseEP, store.AttemptKey{Counter: 1, Random: "00000001"})
+	require.NoError(t, err, "a reader does not wait for a writer")
+	unlock()
+	require.NoError(t, commit("00000003"))
+	assert.Len(t, record(t, s), 2)
+	require.NoError(t, other.Close())
+	require.NoError(t, s.Close())
+}
+
+// TestForeignEntry: an entry that another hand put where the next one goes fails the commit, and only until it is gone.
+func TestForeignEntry(t *testing.T) {
+	place := placeSQLite(t)
+	s := openSQLite(t, place)
+	start(t, s)
+	edit(t, place, `INSERT INTO audit_entries VALUES (1, '{}')`)
+	key := store.AttemptKey{Counter: 1, Random: "00000001"}
+	require.ErrorIs(t, s.Commit(t.Context(), adding(purseEP, key)), store.ErrUnavailable)
+	_, err := s.Attempt(t.Context(), purseEP, key)
+	require.ErrorIs(t, err, store.ErrNotFound, "nothing of the failed commit is left")
+	edit(t, place, `DELETE FROM audit_entries WHERE idx = 1`)
+	require.NoError(t, s.Commit(t.Context(), adding(purseEP, key)))
+	assert.Len(t, record(t, s), 2)
+	require.NoError(t, s.Close())
+}
