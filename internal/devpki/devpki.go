@@ -118,7 +118,8 @@ func (a *Authority) issue(template *x509.Certificate) (certificate, key []byte, 
 
 // WriteFolder makes dir with ca.crt, server.{crt,key} and one {role}.{crt,key} for each role; the authority's own key is not
 // written, so that nobody issues with it later. A folder that has them, valid for a day more, is left as it is; one that is
-// out of date is made anew.
+// out of date is made anew. ca.crt goes first and is written last: a folder whose making was cut short has none, and so is made
+// anew as well.
 func WriteFolder(dir string, now time.Time, roles ...string) error {
 	if current(dir, now, roles) {
 		return nil
@@ -130,7 +131,7 @@ func WriteFolder(dir string, now time.Time, roles ...string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"ca.crt": authority.Certificate()}
+	files := map[string][]byte{}
 	if files["server.crt"], files["server.key"], err = authority.Server(); err != nil {
 		return err
 	}
@@ -141,10 +142,28 @@ func WriteFolder(dir string, now time.Time, roles ...string) error {
 		}
 		files[role+".crt"], files[role+".key"] = certificate, key
 	}
+	if err := remove(filepath.Join(dir, "ca.crt")); err != nil {
+		return err
+	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+		if err := replace(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
+	}
+	return replace(filepath.Join(dir, "ca.crt"), authority.Certificate())
+}
+
+// replace writes a new file, readable by its owner alone whatever the mode of the one that was there.
+func replace(path string, content []byte) error {
+	if err := remove(path); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"connectrpc.com/connect"
 
@@ -32,7 +33,8 @@ func wire(err error) *connect.Error {
 	case errors.As(err, &field):
 		return connect.NewError(connect.CodeInvalidArgument, field)
 	case errors.As(err, &notFound):
-		return connect.NewError(connect.CodeNotFound, notFound)
+		// Not its name: a transaction's carries the card's number, and what an error says ends up in the logs of callers.
+		return connect.NewError(connect.CodeNotFound, fmt.Errorf("%s: is not known", notFound.Field))
 	case errors.Is(err, hsm.ErrBusy):
 		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):
@@ -45,4 +47,18 @@ func wire(err error) *connect.Error {
 		return connect.NewError(connect.CodeCanceled, errors.New("the caller left"))
 	}
 	return connect.NewError(connect.CodeInternal, errInternal)
+}
+
+// sumField is what package purse calls an amount that does not fit together with the balance.
+const sumField = "amount"
+
+// inField names a field of a card's layouts as the request has it.
+func inField(err error, layout, request string) error {
+	var field *purse.FieldError
+	if !errors.As(err, &field) || field.Field != layout {
+		return err
+	}
+	renamed := *field
+	renamed.Field = request
+	return &renamed
 }

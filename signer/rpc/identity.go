@@ -10,14 +10,24 @@ import (
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
-// callerKey carries the caller that the client certificate proved.
-type callerKey struct{}
+// arrivalKey carries a request's arrival.
+type arrivalKey struct{}
+
+// arrival is a request whose caller is known. It is used by the request's goroutine alone.
+type arrival struct {
+	caller policy.Caller
+	read   bool // its message was read, and the handler accounts for it
+}
+
+func arrivalOf(ctx context.Context) *arrival {
+	if a, ok := ctx.Value(arrivalKey{}).(*arrival); ok {
+		return a
+	}
+	return &arrival{}
+}
 
 // callerOf returns the caller of a request; the zero Caller, whom the policy knows nothing of, when there is none.
-func callerOf(ctx context.Context) policy.Caller {
-	caller, _ := ctx.Value(callerKey{}).(policy.Caller)
-	return caller
-}
+func callerOf(ctx context.Context) policy.Caller { return arrivalOf(ctx).caller }
 
 // names are what a certificate calls its holder: exact URIs and DNS names, never its common name.
 func names(certificate *x509.Certificate) []string {
@@ -28,19 +38,31 @@ func names(certificate *x509.Certificate) []string {
 	return append(all, certificate.DNSNames...)
 }
 
-// identified finds the caller of each request among the policy's clients before any handler runs.
+// identified finds the caller of each request among the policy's clients before any handler runs, and accounts for the
+// requests that no handler sees.
 func (s *service) identified(next http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter(strictCodecs())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-			_ = refuse.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errNoCertificate))
-			return
-		}
-		caller, err := s.signer.Identify(r.Context(), names(r.TLS.VerifiedChains[0][0]))
+		caller, err := s.identify(r)
 		if err != nil {
-			_ = refuse.Write(w, r, wire(err))
+			coded := wire(err)
+			s.unread(r, caller, coded.Code().String(), err)
+			_ = refuse.Write(w, r, coded)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
+		a := &arrival{caller: caller}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), arrivalKey{}, a)))
+		if !a.read {
+			s.unread(r, caller, codeMalformed, nil)
+		}
 	})
+}
+
+func (s *service) identify(r *http.Request) (policy.Caller, error) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return policy.Caller{}, connect.NewError(connect.CodeUnauthenticated, errNoCertificate)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout) // a refusal is recorded
+	defer cancel()
+	return s.signer.Identify(ctx, names(r.TLS.VerifiedChains[0][0]))
 }

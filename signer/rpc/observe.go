@@ -3,15 +3,20 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"path"
+	"runtime"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/policy"
 )
 
 var errNoCertificate = errors.New("a client certificate is needed")
@@ -58,6 +63,7 @@ func (s *service) observed(next connect.UnaryFunc) connect.UnaryFunc {
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 		method := path.Base(request.Spec().Procedure)
+		arrivalOf(ctx).read = true
 		response, err := next(ctx, request)
 
 		code, outcome := "ok", ""
@@ -80,5 +86,58 @@ func (s *service) observed(next connect.UnaryFunc) connect.UnaryFunc {
 			slog.String("method", method), slog.String("client", callerOf(ctx).Name()), slog.String("code", code),
 			slog.String("outcome", outcome), slog.Duration("took", time.Since(start)))
 		return response, err
+	}
+}
+
+// Labels of what no handler saw.
+const (
+	codeMalformed = "malformed" // no such method, content type or encoding, or a body that is no message of the method
+	methodUnknown = "unknown"
+)
+
+// unread accounts for a request that was refused before its message was read. What the caller wrote is not in the log: its
+// path is, when it is a method of the API.
+func (s *service) unread(r *http.Request, caller policy.Caller, code string, cause error) {
+	method, known := s.methods[r.URL.Path]
+	if !known {
+		method = methodUnknown
+	}
+	s.metrics.requests.WithLabelValues(method, code, "").Inc()
+	attributes := []slog.Attr{
+		slog.String("method", method), slog.String("client", caller.Name()), slog.String("code", code),
+		slog.String("from", r.RemoteAddr),
+	}
+	if cause != nil {
+		attributes = append(attributes, slog.Any("error", cause))
+	}
+	s.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused unread", attributes...)
+}
+
+// methods are the API's methods by their paths.
+func methods(files ...protoreflect.FileDescriptor) map[string]string {
+	all := map[string]string{}
+	for _, file := range files {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			for j := range service.Methods().Len() {
+				name := string(service.Methods().Get(j).Name())
+				all["/"+string(service.FullName())+"/"+name] = name
+			}
+		}
+	}
+	return all
+}
+
+// frames is where a panic came from: functions and lines. A whole stack trace would show arguments, and some are MACs.
+func frames(skip int) (where []string) {
+	const deepest = 12
+	counters := make([]uintptr, deepest)
+	walk := runtime.CallersFrames(counters[:runtime.Callers(skip, counters)])
+	for {
+		frame, more := walk.Next()
+		where = append(where, fmt.Sprintf("%s:%d", frame.Function, frame.Line))
+		if !more {
+			return where
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 const (
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 15 * time.Second
+	writeTimeout   = 2 * time.Minute // a caller that does not read its answer; longer than any request's own deadline should be
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 32 << 10
 )
@@ -30,6 +31,7 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 		TLSConfig:         config,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -62,7 +64,7 @@ func NewAdmin(ready func(context.Context) error, gatherer prometheus.Gatherer, l
 }
 
 // Serve runs both servers until ctx ends or one of them fails, then stops them gracefully: what is in flight is finished,
-// for at most grace.
+// for at most grace. What is not finished then is cut off, and Serve returns an error.
 func Serve(ctx context.Context, public, admin *http.Server, publicListener, adminListener net.Listener, grace time.Duration) error {
 	failed := make(chan error, 2)
 	go func() { failed <- public.ServeTLS(publicListener, "", "") }()
@@ -72,11 +74,29 @@ func Serve(ctx context.Context, public, admin *http.Server, publicListener, admi
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	stopping, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	err = errors.Join(err, public.Shutdown(stopping), admin.Shutdown(stopping))
 	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+		err = nil
+	}
+	return errors.Join(err, stop(grace, public, admin))
+}
+
+// stop ends servers side by side, so that a slow one does not use up the time of another.
+func stop(grace time.Duration, servers ...*http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	outcomes := make(chan error, len(servers))
+	for _, server := range servers {
+		go func() {
+			err := server.Shutdown(ctx)
+			if err != nil {
+				err = errors.Join(fmt.Errorf("requests were cut off after %v: %w", grace, err), server.Close())
+			}
+			outcomes <- err
+		}()
+	}
+	var err error
+	for range servers {
+		err = errors.Join(err, <-outcomes)
 	}
 	return err
 }

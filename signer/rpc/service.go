@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"path"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,17 +35,21 @@ type service struct {
 	metrics *Metrics
 	log     *slog.Logger
 	timeout time.Duration
+	methods map[string]string // by path
 }
 
 // NewHandler returns the whole public API. It answers only requests whose TLS connection has a verified client certificate.
 func NewHandler(c Config) http.Handler {
-	s := &service{signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout}
+	s := &service{
+		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout,
+		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_key_proto),
+	}
 	options := []connect.HandlerOption{
 		strictCodecs(),
 		connect.WithReadMaxBytes(MaxRequest),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.observed)),
 		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, bug any) error {
-			s.log.Error("bug: a handler panicked", "method", spec.Procedure, "panic", bug)
+			s.log.Error("bug: a handler panicked", "method", path.Base(spec.Procedure), "panic", bug, "at", frames(3))
 			return connect.NewError(connect.CodeInternal, errInternal)
 		}),
 	}
@@ -60,7 +65,7 @@ func (s *service) AuthorizeLoad(ctx context.Context, m *v1.AuthorizeLoadRequest)
 		TerminalID: m.TerminalId, InitializeResponse: m.InitializeResponse, Date: m.Date, Time: m.Time,
 	})
 	if err != nil {
-		return nil, err
+		return nil, inField(err, sumField, "amountFen")
 	}
 	return &v1.AuthorizeLoadResponse{
 		Outcome: writeOutcome(a.Outcome), Mac2: a.MAC2, Command: a.Command, TransactionId: a.TransactionID,
@@ -98,7 +103,7 @@ func (s *service) BeginSettlement(ctx context.Context, m *v1.BeginSettlementRequ
 func (s *service) SettleLoad(ctx context.Context, m *v1.SettleLoadRequest) (*v1.SettleLoadResponse, error) {
 	a, err := s.signer.SettleLoad(ctx, callerOf(ctx), m.SettlementId, m.InitializeResponse)
 	if err != nil {
-		return nil, err
+		return nil, inField(err, sumField, "initializeResponse")
 	}
 	return &v1.SettleLoadResponse{
 		Outcome: writeOutcome(a.Outcome), Settled: writeSettled(a.Settled), Key: writeKey(a.Key),

@@ -1,0 +1,107 @@
+package rpc
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/pursekeeper/pursekeeper/policy"
+)
+
+// methodRow is one method: a request that a permitted role gets no permission_denied for, and the roles that are permitted.
+type methodRow struct {
+	body    fields
+	allowed []policy.Role
+}
+
+func methodRows() map[string]methodRow {
+	readers := []policy.Role{policy.Platform, policy.Officer, policy.Auditor}
+	platform := []policy.Role{policy.Platform}
+	return map[string]methodRow{
+		authorizeLoad:    {demoLoad(), platform},
+		confirmLoad:      {fields{"transactionId": demoID, "tac": demoTAC}, platform},
+		beginSettlement:  {fields{"keySet": "demo", "cardSerial": demoCard, "purse": "PURSE_EP"}, platform},
+		settleLoad:       {fields{"settlementId": "demo/x", "initializeResponse": demoAnswer + demoMAC1}, platform},
+		getTransaction:   {fields{"transactionId": demoID}, readers},
+		listTransactions: {fields{"keySet": "demo"}, readers},
+		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
+	}
+}
+
+// Every method that the descriptors have, with every role. A method without a row fails here, and one whose handler nobody
+// mounted fails as well.
+func TestEveryMethodAndRole(t *testing.T) {
+	rows := methodRows()
+	var paths []string
+	protoregistry.GlobalFiles.RangeFilesByPackage("pursekeeper.v1", func(file protoreflect.FileDescriptor) bool {
+		paths = slices.AppendSeq(paths, maps.Keys(methods(file)))
+		return true
+	})
+	require.ElementsMatch(t, paths, slices.Collect(maps.Keys(rows)))
+	require.Len(t, paths, len(policy.Operations()))
+
+	w := newWorld(t)
+	w.as("platform").approved(demoLoad())
+	attempts := w.attempts()
+	for path, row := range rows {
+		for _, role := range policy.Roles() {
+			caller := w.as(string(role))
+			before := len(w.entries())
+			r := caller.post(path, row.body)
+			what := string(role) + " " + path
+			require.NotContains(t, []int{404, 415, 500}, statusOfUnserved(r), what)
+			if slices.Contains(row.allowed, role) {
+				assert.NotEqual(t, "permission_denied", r.code(), what)
+				continue
+			}
+			assert.Equal(t, "permission_denied", r.code(), what)
+			assert.Contains(t, r.message(), "role "+string(role)+" may not ", what)
+			denied := w.entries()[before:]
+			require.Len(t, denied, 1, what)
+			assert.Equal(t, "PERMISSION_DENIED", denied[0].Outcome, what)
+			assert.Equal(t, role, denied[0].Role, what)
+			assert.Equal(t, string(role), denied[0].Client, what)
+			assert.Equal(t, "demo", denied[0].KeySet, what)
+			assert.NotEmpty(t, denied[0].Policy, what)
+		}
+	}
+	assert.Len(t, w.attempts(), len(attempts))
+}
+
+// statusOfUnserved is the HTTP status of an answer that no handler gave, 0 of one that a handler gave.
+func statusOfUnserved(r reply) int {
+	if len(r.body) > 0 || r.status == 200 {
+		return 0
+	}
+	return r.status
+}
+
+// The right role is not enough either: the key set must be among the client's.
+func TestForeignKeySet(t *testing.T) {
+	w := newWorld(t)
+	for path, row := range methodRows() {
+		body := row.body
+		switch {
+		case body["keySet"] != nil:
+			body = body.with("keySet", "foreign")
+		case body["settlementId"] != nil:
+			body = body.with("settlementId", "foreign/x")
+		default:
+			body = body.with("transactionId", "foreign"+demoID[len("demo"):])
+		}
+		before := len(w.entries())
+		r := w.as(string(row.allowed[0])).post(path, body)
+		assert.Equal(t, "permission_denied", r.code(), "%s: %v", path, r.body)
+		assert.Contains(t, r.message(), `may not use key set "foreign"`, path)
+		denied := w.entries()[before:]
+		require.Len(t, denied, 1, path)
+		assert.Equal(t, "PERMISSION_DENIED", denied[0].Outcome, path)
+		assert.Equal(t, "foreign", denied[0].KeySet, path)
+	}
+	assert.Empty(t, w.attempts())
+}
