@@ -3,11 +3,14 @@ package signer
 import (
 	"encoding/hex"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
+	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
@@ -47,12 +50,18 @@ func (s *keySet) parseCard(serial, issuerID string) (c card, err error) {
 	return c, nil
 }
 
+// CardOf takes a recorded card apart into what a request names it by: its serial number, and its issuer id where the key set
+// takes its issuer factor from the card, else "".
+func CardOf(recorded string) (serial, issuerID string) {
+	if issuer, serial, ok := strings.Cut(recorded, "-"); ok {
+		return serial, issuer
+	}
+	return recorded, ""
+}
+
 // recordedCard reads the card of an id that parseCard wrote.
 func (s *keySet) recordedCard(id string) (c card, err error) {
-	serial, issuer := id, ""
-	if before, after, ok := strings.Cut(id, "-"); ok {
-		issuer, serial = before, after
-	}
+	serial, issuer := CardOf(id)
 	c, err = s.parseCard(serial, issuer)
 	if err == nil && c.id != id {
 		err = fmt.Errorf("card %q is not in canonical form", id)
@@ -74,6 +83,12 @@ func (t transaction) String() string {
 
 const transactionField = "transactionId"
 
+// recordedCardID is a card as ids carry it: its factor, with the issuer's in front where the key set takes it from the card.
+var recordedCardID = regexp.MustCompile(`^([0-9A-F]{16}-)?[0-9A-F]{16}$`)
+
+// operations are those that an id can name.
+var operations = []string{ledger.Load, ledger.Unload, ledger.Overdraft}
+
 func parseTransaction(id string) (t transaction, err error) {
 	bad := func(part, problem string) (transaction, error) {
 		return transaction{}, &purse.FieldError{
@@ -87,8 +102,15 @@ func parseTransaction(id string) (t transaction, err error) {
 	if !keySetName.MatchString(parts[0]) {
 		return bad("key set", "not a key set's name")
 	}
+	card := strings.ToUpper(parts[1])
+	if !recordedCardID.MatchString(card) {
+		return bad("card", "not 16 hex digits, nor two times 16 with a hyphen between")
+	}
 	if _, err := purse.ParsePurse(parts[2]); err != nil {
 		return bad("purse", "neither ED nor EP")
+	}
+	if !slices.Contains(operations, parts[3]) {
+		return bad("operation", fmt.Sprintf("not one of %v", operations))
 	}
 	counter, err := strconv.ParseUint(parts[4], 16, 16)
 	if err != nil || len(parts[4]) != 4 {
@@ -99,7 +121,7 @@ func parseTransaction(id string) (t transaction, err error) {
 		return bad("random", "not eight hex digits")
 	}
 	return transaction{
-		purse:     store.PurseKey{KeySet: parts[0], Card: strings.ToUpper(parts[1]), Purse: parts[2]},
+		purse:     store.PurseKey{KeySet: parts[0], Card: card, Purse: parts[2]},
 		operation: parts[3],
 		key:       store.AttemptKey{Counter: int(counter), Random: random},
 	}, nil

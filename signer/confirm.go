@@ -62,15 +62,16 @@ func (s *Signer) confirmLoad(
 	if !grant.Allows(policy.ConfirmLoad, set.Name) {
 		return Confirmation{}, errNoGrant
 	}
-	key := set.tacVersion(attempt.KeyVersion)
+	key := set.version(keyderive.KindTAC, set.tacNumber(attempt.KeyVersion))
 	entry := s.entry(caller, grant, policy.ConfirmLoad, audit.Entry{
 		KeySet: set.Name, Card: id.purse.Card, Purse: id.purse.Purse, Transaction: attempt.ID,
 		Inputs: audit.Inputs{TAC: upperHex(tac[:])},
 	})
 	if !key.State.Verifies() {
-		answer, err := s.refuse(ctx, entry, ledger.KeyNotActive, "no TAC key of this epoch may verify")
+		refused := set.refusedKey(keyderive.KindTAC, set.tacNumber(attempt.KeyVersion))
+		answer, err := s.refuse(ctx, entry, refused, "no TAC key of this epoch may verify")
 		return Confirmation{
-			Outcome: answer.Outcome, TransactionID: attempt.ID, AuditIndex: answer.AuditIndex, Detail: answer.Detail,
+			Outcome: answer.Outcome, TransactionID: attempt.ID, Key: answer.Key, AuditIndex: answer.AuditIndex, Detail: answer.Detail,
 		}, err
 	}
 	used := set.used(key)
@@ -137,10 +138,12 @@ func (s *Signer) commitConfirm(
 ) (Confirmation, error) {
 	var answer Confirmation
 	var alarms []audit.Event
+	ctx, cancel := judged(ctx)
+	defer cancel()
 	err := s.store.Commit(ctx, store.Change{
-		Purse: id.purse, Counters: []int{id.key.Counter},
+		Purse: id.purse, Counters: []int{id.key.Counter}, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
-			result, _ := s.ledger.Confirm(p, c)
+			result, recorded := s.ledger.Confirm(p, c)
 			answer = Confirmation{
 				Outcome: result.Outcome, TransactionID: result.Attempt.ID, Key: used, AuditIndex: index,
 				Settled: result.Settled, Detail: result.Reason,
@@ -149,7 +152,7 @@ func (s *Signer) commitConfirm(
 			e := entry
 			e.Outcome, e.Detail, e.Settled = string(result.Outcome), result.Reason, settledEntries(result.Settled)
 			entries := []audit.Entry{e}
-			if result.Outcome == ledger.Contradiction {
+			if result.Outcome == ledger.Contradiction && !recorded {
 				alarms = []audit.Event{audit.Contradiction}
 				entries = append(entries, alarmEntry(e, audit.Contradiction, result.Reason))
 			}
@@ -159,6 +162,5 @@ func (s *Signer) commitConfirm(
 	if err != nil {
 		return Confirmation{}, err
 	}
-	s.raise(alarms)
 	return answer, nil
 }

@@ -85,6 +85,10 @@ func (s KeyState) Signs() bool { return s == Active }
 // Verifies reports whether a key in this state verifies what was made with it while it was active.
 func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s == Compromised }
 
+// Settles reports whether an answer under a key in this state settles what is open. A compromised key's does not: whoever has
+// it could make any card's answer, fresh ones too, and have a load that was taken declared not applied.
+func (s KeyState) Settles() bool { return s == Active || s == Deactivated }
+
 var keySetName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // keySet is a KeySet that New has validated.
@@ -139,12 +143,12 @@ func (s *keySet) add(v Version) error {
 // version finds a key; a version that does not exist is the zero Version, whose state neither signs nor verifies.
 func (s *keySet) version(kind keyderive.Kind, number int) Version { return s.versions[kind][number] }
 
-// tacVersion is the TAC key of the epoch of a KVER.
-func (s *keySet) tacVersion(kver int) Version {
+// tacNumber is the version of the TAC key of a KVER's epoch.
+func (s *keySet) tacNumber(kver int) int {
 	if mapped, ok := s.TACVersion[kver]; ok {
-		kver = mapped
+		return mapped
 	}
-	return s.version(keyderive.KindTAC, kver)
+	return kver
 }
 
 // master binds a version to the issuer levels of a card.
@@ -153,6 +157,14 @@ func (s *keySet) master(v Version, c card) keyderive.Master {
 		return keyderive.NewMaster(v.Key, keyderive.RootFirst(c.issuer))
 	}
 	return keyderive.NewMaster(v.Key, s.Issuer.Fixed)
+}
+
+// refusedKey names a key that may not do what was asked: all of it where the version exists, else what the card asked for.
+func (s *keySet) refusedKey(kind keyderive.Kind, number int) KeyUsed {
+	if v := s.version(kind, number); v.Key != nil {
+		return s.used(v)
+	}
+	return KeyUsed{Key: audit.Key{Set: s.Name, Kind: kind.String(), Version: number}}
 }
 
 // used is how an answer and the record name the key that answered.

@@ -3,7 +3,10 @@ package signer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -92,6 +95,11 @@ func (s *Signer) readLoad(set *keySet, r LoadRequest) (l load, err error) {
 	if err := set.acceptsALG(l.init.ALG); err != nil {
 		return l, err
 	}
+	if l.amount > math.MaxUint32-l.init.Balance {
+		return l, &purse.FieldError{
+			Field: "amountFen", Problem: fmt.Sprintf("%d and the card's balance %d are together over four bytes", l.amount, l.init.Balance),
+		}
+	}
 	if l.Load, err = purse.NewLoad(l.init, l.purse, l.amount, l.terminal); err != nil {
 		return l, err
 	}
@@ -132,7 +140,7 @@ func (s *Signer) authorizeLoad(ctx context.Context, caller policy.Caller, grant 
 	entry := s.entry(caller, grant, policy.AuthorizeLoad, l.recorded())
 	key := l.set.version(keyderive.KindLoad, int(l.init.KVER))
 	if !key.State.Signs() {
-		return s.refuse(ctx, entry, ledger.KeyNotActive, "no active load key has the card's KVER")
+		return s.refuse(ctx, entry, l.set.refusedKey(keyderive.KindLoad, int(l.init.KVER)), "no active load key has the card's KVER")
 	}
 	used := l.set.used(key)
 	entry.Key, entry.Boundary = &used.Key, used.Boundary
@@ -179,7 +187,7 @@ func (s *Signer) commitLoad(ctx context.Context, grant policy.Grant, l load, ent
 	var answer Authorization
 	var alarms []audit.Event
 	err := s.store.Commit(ctx, store.Change{
-		Purse: l.purseKey(), Counters: []int{asked.Counter},
+		Purse: l.purseKey(), Counters: []int{asked.Counter}, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			alarms = nil
 			if p.Card.Locked {
@@ -204,7 +212,6 @@ func (s *Signer) commitLoad(ctx context.Context, grant policy.Grant, l load, ent
 	if err != nil {
 		return Authorization{}, err
 	}
-	s.raise(alarms)
 	if answer.Outcome == ledger.Approved {
 		return l.withCommand(answer)
 	}
@@ -217,8 +224,10 @@ const detailLocked = "repeated wrong MAC1s locked this card; an officer must lif
 func (s *Signer) mac1Failed(ctx context.Context, l load, entry audit.Entry, used KeyUsed) (Authorization, error) {
 	var answer Authorization
 	var alarms []audit.Event
+	ctx, cancel := judged(ctx)
+	defer cancel()
 	err := s.store.Commit(ctx, store.Change{
-		Purse: l.purseKey(),
+		Purse: l.purseKey(), Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			answer = Authorization{Outcome: ledger.MACMismatch, Key: used, AuditIndex: index}
 			alarms = nil
@@ -237,13 +246,13 @@ func (s *Signer) mac1Failed(ctx context.Context, l load, entry audit.Entry, used
 	if err != nil {
 		return Authorization{}, err
 	}
-	s.raise(alarms)
 	return answer, nil
 }
 
-// refuse records a refusal that touched neither token nor purse.
-func (s *Signer) refuse(ctx context.Context, entry audit.Entry, outcome ledger.Outcome, detail string) (Authorization, error) {
-	answer := Authorization{Outcome: outcome, Detail: detail}
+// refuse records that no key may do what was asked: neither token nor purse was touched.
+func (s *Signer) refuse(ctx context.Context, entry audit.Entry, key KeyUsed, detail string) (Authorization, error) {
+	answer := Authorization{Outcome: ledger.KeyNotActive, Key: key, Detail: detail}
+	entry.Key, entry.Boundary = &key.Key, key.Boundary
 	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
 		answer.AuditIndex = index
 		return []audit.Entry{refused(entry, answer)}, nil
@@ -254,6 +263,16 @@ func (s *Signer) refuse(ctx context.Context, entry audit.Entry, outcome ledger.O
 	return answer, nil
 }
 
+// judged detaches a commit from its caller's deadline: what a card's MAC was found to be is counted and recorded although the
+// caller leaves, or guesses would be free to whoever hangs up first.
+func judged(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), judgementTime)
+}
+
+// judgementTime bounds a detached commit.
+const judgementTime = 5 * time.Second
+
+// raise runs on the store's committing goroutine, once an alarm's entry is durable.
 func (s *Signer) raise(alarms []audit.Event) {
 	for _, a := range alarms {
 		s.alarm(a)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 const settlementAmount purse.Fen = 1
 
 const settlementField = "settlementId"
+
+// settlementShape is what newSettlement writes.
+var settlementShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}/([0-9A-F]{16}-)?[0-9A-F]{16}/(ED|EP)/SETTLEMENT/[0-9A-F]{16}$`)
 
 // Settlement is the answer to BeginSettlement.
 type Settlement struct {
@@ -127,10 +131,10 @@ type Settled struct {
 // SettleLoad takes the card's answer to the INITIALIZE FOR LOAD of a settlement, once: any try uses the settlement up, and
 // the same try again gets the same result.
 func (s *Signer) SettleLoad(ctx context.Context, caller policy.Caller, settlementID, initializeResponse string) (Settled, error) {
-	name, _, ok := strings.Cut(settlementID, "/")
-	if !ok {
+	if !settlementShape.MatchString(settlementID) {
 		return Settled{}, &purse.FieldError{Field: settlementField, Problem: "expected SET/CARD/PURSE/SETTLEMENT/NUMBER"}
 	}
+	name, _, _ := strings.Cut(settlementID, "/")
 	set, grant, err := s.permit(ctx, caller, policy.SettleLoad, name, audit.Entry{KeySet: name, Settlement: settlementID})
 	if err != nil {
 		return Settled{}, err
@@ -165,7 +169,7 @@ func (s *Signer) settleLoad(
 	})
 	var used KeyUsed
 	key := set.version(keyderive.KindLoad, int(init.KVER))
-	if key.State.Verifies() {
+	if key.State.Settles() {
 		used = set.used(key)
 		entry.Key, entry.Boundary = &used.Key, used.Boundary
 		err := verifySettlement(ctx, set, key, at, begun, init)
@@ -175,6 +179,8 @@ func (s *Signer) settleLoad(
 		fresh.Right = err == nil
 	} else {
 		fresh.Refuse = ledger.KeyNotActive
+		used = set.refusedKey(keyderive.KindLoad, int(init.KVER))
+		entry.Key, entry.Boundary = &used.Key, used.Boundary
 	}
 	return s.commitSettle(ctx, set, at, entry, used, fresh)
 }
@@ -214,8 +220,10 @@ func (s *Signer) commitSettle(
 ) (Settled, error) {
 	var answer Settled
 	var alarms []audit.Event
+	ctx, cancel := judged(ctx)
+	defer cancel()
 	err := s.store.Commit(ctx, store.Change{
-		Purse: at, Counters: []int{fresh.Counter}, Settlement: fresh.Settlement,
+		Purse: at, Counters: []int{fresh.Counter}, Settlement: fresh.Settlement, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			alarms = nil
 			f := fresh
@@ -244,6 +252,5 @@ func (s *Signer) commitSettle(
 	if err != nil {
 		return Settled{}, err
 	}
-	s.raise(alarms)
 	return answer, nil
 }

@@ -97,14 +97,17 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 	if err == nil {
 		return caller, nil
 	}
-	return caller, errors.Join(err, s.record(ctx, audit.Entry{
+	if failed := s.record(ctx, audit.Entry{
 		Event: "Identify", Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
-	}))
+	}); failed != nil {
+		return caller, failed
+	}
+	return caller, err
 }
 
 const outcomeDenied = "PERMISSION_DENIED"
 
-// permit asks the policy. A denial is recorded before it is returned.
+// permit asks the policy. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
 func (s *Signer) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry) (
 	*keySet, policy.Grant, error,
 ) {
@@ -118,7 +121,10 @@ func (s *Signer) permit(ctx context.Context, caller policy.Caller, op policy.Ope
 	}
 	entry := s.entry(caller, policy.Grant{}, op, about)
 	entry.Outcome, entry.Detail, entry.Policy = outcomeDenied, err.Error(), s.policy.Digest()
-	return nil, policy.Grant{}, errors.Join(err, s.record(ctx, entry))
+	if failed := s.record(ctx, entry); failed != nil {
+		return nil, policy.Grant{}, failed
+	}
+	return nil, policy.Grant{}, err
 }
 
 // errNoGrant is a bug: an operation was reached around permit.

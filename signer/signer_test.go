@@ -146,3 +146,13 @@ func TestAuthorizeAndConfirmTheDemonstrationLoad(t *testing.T) {
 	require.Equal(t, ledger.Verified, settled.Outcome)
 	require.Empty(t, settled.MAC2)
 }
+
+// limitedPolicy is the bench's policy with a ceiling for one load.
+func limitedPolicy(t testing.TB, ceiling uint64) *policy.Policy {
+	t.Helper()
+	p, err := policy.New([]policy.Client{{
+		Name: "platform", Identity: testIdentity, Role: policy.Platform, KeySets: []string{"demo"}, MaxAmountFen: ceiling,
+	}})
+	require.NoError(t, err)
+	return p
+}

@@ -53,6 +53,9 @@ func (s *Signer) Transactions(ctx context.Context, caller policy.Caller, r ListR
 		return nil, "", err
 	}
 	filter := store.Filter{KeySet: set.Name, OpenOnly: r.OpenOnly, Limit: defaultPage}
+	if r.CardSerial == "" && r.IssuerID != "" {
+		return nil, "", &purse.FieldError{Field: "issuerId", Problem: "has no use without cardSerial"}
+	}
 	if r.CardSerial != "" {
 		c, err := set.parseCard(r.CardSerial, r.IssuerID)
 		if err != nil {

@@ -135,6 +135,9 @@ func (w *writer) commit(group []*waiting) {
 		if err != nil {
 			outcomes[i] = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
+		if outcomes[i] == nil && waiting.change.Committed != nil {
+			waiting.change.Committed()
+		}
 		waiting.done <- outcomes[i]
 	}
 	w.stats.Groups.Add(1)

@@ -22,21 +22,30 @@ func (s *SQLite) Settlement(ctx context.Context, id string) (PurseKey, Settlemen
 	return key, settlement, readError(err)
 }
 
-// List returns recorded transactions in the order of commit.
+// indexed is a column, with a plus before it where its index would be the wrong one to use: without a card, a page is read in
+// the order of commit, not by sorting a whole key set.
+func (f Filter) indexed(column string) string {
+	if f.Card == "" && (column != "key_set" || !f.OpenOnly) {
+		return "+" + column
+	}
+	return column
+}
+
+// List returns recorded transactions in the order of commit. Its connections are its own, so that pages do not hold up what a
+// transaction waits for.
 func (s *SQLite) List(ctx context.Context, f Filter) ([]Listed, error) {
 	query := `SELECT ` + attemptColumns + ` FROM attempts WHERE audit_index > ?`
 	arguments := []any{int64(f.After)}
 	for _, condition := range []struct{ column, value string }{{"key_set", f.KeySet}, {"card", f.Card}, {"purse", f.Purse}} {
 		if condition.value != "" {
-			query += ` AND ` + condition.column + ` = ?`
+			query += ` AND ` + f.indexed(condition.column) + ` = ?`
 			arguments = append(arguments, condition.value)
 		}
 	}
 	if f.OpenOnly {
-		query += ` AND state = ?`
-		arguments = append(arguments, string(Open))
+		query += ` AND state = 'OPEN'` // as the index of open attempts writes it
 	}
-	rows, err := s.readers.QueryContext(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit)...)
+	rows, err := s.lists.QueryContext(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit)...)
 	if err != nil {
 		return nil, readError(err)
 	}

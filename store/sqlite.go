@@ -25,6 +25,7 @@ var migrations embed.FS
 // connections of their own and see the last commit.
 type SQLite struct {
 	readers *sql.DB
+	lists   *sql.DB // for pages of transactions
 	writer  *sql.DB
 	queue   chan *waiting
 	stop    chan struct{} // closed by Close
@@ -59,8 +60,14 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 		return nil, errors.Join(err, writer.Close())
 	}
 	readers.SetMaxOpenConns(4)
+	lists, err := open(path, "mode=ro")
+	if err != nil {
+		return nil, errors.Join(err, readers.Close(), writer.Close())
+	}
+	lists.SetMaxOpenConns(2)
 	s := &SQLite{
 		readers: readers,
+		lists:   lists,
 		writer:  writer,
 		queue:   make(chan *waiting, queueLength),
 		stop:    make(chan struct{}),
@@ -68,7 +75,7 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 	}
 	w, err := newWriter(ctx, writer, &s.commits)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), readers.Close(), writer.Close())
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), lists.Close(), readers.Close(), writer.Close())
 	}
 	go s.write(w)
 	return s, nil
@@ -149,5 +156,5 @@ func (s *SQLite) Ready(ctx context.Context) error {
 func (s *SQLite) Close() error {
 	s.closing.Do(func() { close(s.stop) })
 	<-s.stopped
-	return errors.Join(s.failed, s.readers.Close(), s.writer.Close())
+	return errors.Join(s.failed, s.lists.Close(), s.readers.Close(), s.writer.Close())
 }

@@ -26,6 +26,9 @@ type Change struct {
 	// transaction, and again when the transaction must be tried again, so it must set its results anew each time. An
 	// error leaves the purse as it was and is returned by Commit as it is.
 	Decide func(p *Purse, index uint64) ([]audit.Entry, error)
+	// Committed, when not nil, is called after the transaction that holds the change is durable, whether or not its caller
+	// still waits. It runs on the committing goroutine, so it must be quick.
+	Committed func()
 }
 
 // Filter chooses attempts for List. Empty fields choose all.

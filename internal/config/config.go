@@ -45,6 +45,9 @@ const (
 	DefaultShutdownTimeout = 20 * time.Second
 )
 
+// maxRequestTimeout is below the time that a connection is given to write its answer.
+const maxRequestTimeout = time.Minute
+
 // Read reads and validates a file. The error is an *Invalid where the file could be read.
 func Read(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
@@ -82,6 +85,9 @@ func New(file File, dir string) (*Config, error) {
 	config.Clients = c.clients(file)
 	config.KeySets = c.keySets(file.KeySets)
 	config.RequestTimeout = c.duration("limits.requestTimeout", file.Limits.RequestTimeout, DefaultRequestTimeout, 10*time.Millisecond)
+	if config.RequestTimeout > maxRequestTimeout {
+		c.refuse("limits.requestTimeout", "%v: expected at most %v", config.RequestTimeout, maxRequestTimeout)
+	}
 	config.ShutdownTimeout = c.duration("limits.shutdownTimeout", file.Limits.ShutdownTimeout, DefaultShutdownTimeout, 10*time.Millisecond)
 	config.LogLevel = c.level(file.Log)
 	if len(c.problems) > 0 {

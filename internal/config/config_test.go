@@ -173,6 +173,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"no store", "sqlite: state.db", "", "store.sqlite: missing"},
 		{"log level", "store:", "log: {level: all}\nstore:", "log.level"},
 		{"no time", "store:", "limits: {requestTimeout: 0s}\nstore:", "limits.requestTimeout"},
+		{"too much time", "store:", "limits: {requestTimeout: 61s}\nstore:", "limits.requestTimeout"},
 
 		{"no client", goodClients(), "", "clients: missing"},
 		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},

@@ -127,7 +127,7 @@ type KeyFile struct {
 
 // LimitsFile bounds times.
 type LimitsFile struct {
-	// RequestTimeout is how long one request may take in all; left out, 5s.
+	// RequestTimeout is how long one request may take in all, at most 1m; left out, 5s.
 	RequestTimeout string `yaml:"requestTimeout"`
 	// ShutdownTimeout is how long requests in flight may take to end when the service is told to stop; left out, 20s.
 	ShutdownTimeout string `yaml:"shutdownTimeout"`

@@ -19,13 +19,13 @@ func (l Ledger) Confirm(p *store.Purse, c Certificate) (result Result, recorded 
 	a := p.Attempt(c.Attempt)
 	result = Result{Attempt: a, Unexplained: none}
 	switch {
-	case a.RightTAC != "" && c.Value == a.RightTAC:
+	case a.RightTAC != "" && c.Right: // the verdict of the constant-time compare: the right value again
 		result.Outcome, result.Settled = Verified, settledBySibling(p.At(a.Counter))
 		if a.Contradicted {
 			result.Outcome, result.Settled = Contradiction, nil
 		}
 		return result, true
-	case slices.Contains(a.WrongTACs, c.Value) && l.holds(sameWrongTACCountsOnce):
+	case !c.Right && slices.Contains(a.WrongTACs, c.Value) && l.holds(sameWrongTACCountsOnce):
 		result.Outcome, result.Reason = TACMismatch, "this value was wrong before"
 		return result, true
 	case len(a.WrongTACs) >= WrongTACs && a.RightTAC == "" && l.holds(fiveWrongTACs):

@@ -1,54 +1,36 @@
 package ledger_test
 
 import (
-	"crypto/cipher"
-	"crypto/des"
 	"encoding/binary"
-	"encoding/hex"
-	"math"
-	"slices"
+	"fmt"
 
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/purse"
+	"github.com/pursekeeper/pursekeeper/purse/softcard"
 )
 
-// Published test masters (testvectors, computed.json). Never real keys.
-const (
-	loadMaster   = "F7C1734AABB56E2CE6E3AE76862FDC3B"
-	tacMaster    = "7FA79B75451FCDF820734AE367923E85"
-	issuerFactor = "1000100010001000"
-)
-
-// card is a wallet card for the machine: the ground truth of what was taken. Its cryptography is written from EPURSE.md §2 to
-// §4 on the standard library, apart from the code under test. Beyond a card's duties (EPURSE.md §5.6) it can be told to
-// draw a random again, which no good card does.
+// card is a wallet card in a reader, and the ground truth of what it took. Its random can be told to stand still, which no
+// good card's does.
 type card struct {
-	serial      string
-	load, tac   []byte // DLK, DTK
-	purses      map[purse.Purse]*cardPurse
-	session     *session
-	drawn       uint32
-	drawnBefore []purse.Random
+	*softcard.Card
+	*hostKeys
+	profile purse.Profile
+	serial  string
+	random  *dice
+	purses  map[purse.Purse]*cardPurse
+	open    *offer // what its session is about, if it has one
 }
 
+// cardPurse is what the world knows of a purse; the card's answers must agree.
 type cardPurse struct {
 	balance purse.Fen
 	counter purse.Counter
 	taken   map[purse.Counter]taking
 }
 
-// session is what INITIALIZE leaves behind, until the next one, a purchase, a completion or a loss of power.
-type session struct {
-	purse    purse.Purse
-	random   purse.Random
-	amount   purse.Fen
-	terminal purse.Terminal
-	unload   bool
-}
-
 // taking is one transaction that the card took.
 type taking struct {
 	random  purse.Random
-	tac     purse.MAC
 	foreign bool // authorised by another than the signer
 }
 
@@ -58,147 +40,160 @@ type offer struct {
 	purse    purse.Purse
 	amount   purse.Fen
 	terminal purse.Terminal
+	unload   bool
 }
 
-func newCard(serial string) *card {
-	c := &card{serial: serial, purses: map[purse.Purse]*cardPurse{}}
-	factor := []byte(mustHex(serial))
-	c.load = diversify(diversify(mustHex(loadMaster), mustHex(issuerFactor)), factor)
-	c.tac = diversify(diversify(mustHex(tacMaster), mustHex(issuerFactor)), factor)
-	for _, p := range []purse.Purse{purse.ED, purse.EP} {
-		c.purses[p] = &cardPurse{balance: 1000, counter: 7, taken: map[purse.Counter]taking{}}
+// dice is the card's random source: it never repeats four bytes unless it stands still.
+type dice struct {
+	drawn  uint32
+	stands bool
+}
+
+func (d *dice) Read(b []byte) (int, error) {
+	if !d.stands {
+		d.drawn++
 	}
+	for at := 0; at < len(b); at += 4 {
+		copy(b[at:], binary.BigEndian.AppendUint32(nil, d.drawn*0x9E3779B1))
+	}
+	return len(b), nil
+}
+
+func newCard(serial string, profile purse.Profile) *card {
+	factor, err := purse.ParseCardSerial(serial)
+	must(err)
+	keys, err := softcard.CardKeys(suite.TDES, softcard.TestOnlyMasters(), 1, [8]byte(mustHex(issuerFactor)), factor)
+	must(err)
+	c := &card{hostKeys: newHostKeys(factor), profile: profile, serial: serial, random: new(dice), purses: map[purse.Purse]*cardPurse{}}
+	account := softcard.Account{Balance: 1000, Online: 7}
+	c.Card, err = softcard.Personalise(softcard.Options{
+		Algorithm: suite.TDES, Profile: profile, Serial: serial, Keys: keys, ED: account, EP: account, Random: c.random,
+	})
+	must(err)
+	for _, p := range []purse.Purse{purse.ED, purse.EP} {
+		c.purses[p] = &cardPurse{balance: account.Balance, counter: account.Online, taken: map[purse.Counter]taking{}}
+	}
+	c.losePower()
 	return c
 }
 
-// initialise answers INITIALIZE FOR LOAD, or FOR UNLOAD, whose MAC1 nobody verifies here. again draws an earlier random.
-func (c *card) initialise(p purse.Purse, amount purse.Fen, terminal purse.Terminal, unload, again bool) offer {
-	at := c.purses[p]
-	var random purse.Random
-	if again && len(c.drawnBefore) > 0 {
-		random = c.drawnBefore[len(c.drawnBefore)-1]
-	} else {
-		c.drawn++
-		binary.BigEndian.PutUint32(random[:], c.drawn*0x9E3779B1)
-		c.drawnBefore = append(c.drawnBefore, random)
+// mustSend is for commands that a card in good health takes.
+func (c *card) mustSend(a purse.APDU, err error) []byte {
+	must(err)
+	data, sw, err := c.Send(a)
+	must(err)
+	if sw != purse.SWOK {
+		panic(fmt.Sprintf("%v: %v", a, sw))
 	}
-	c.session = &session{purse: p, random: random, amount: amount, terminal: terminal, unload: unload}
-	o := offer{purse: p, amount: amount, terminal: terminal, init: purse.LoadInit{
-		Balance: at.balance, Counter: at.counter, KVER: 1, Random: random,
-	}}
-	data := slices.Concat(at.balance.Bytes(), amount.Bytes(), []byte{byte(p)}, terminal[:])
-	o.init.MAC1 = sessionMAC(c.load, random, at.counter, data)
+	return data
+}
+
+// losePower is a power cut between commands; the reader selects the application again.
+func (c *card) losePower() {
+	c.Reset()
+	c.open = nil
+	c.mustSend(purse.SelectApplication(softcard.DefaultAID()))
+}
+
+// initialise answers INITIALIZE FOR LOAD, or FOR UNLOAD. again draws the last random once more.
+func (c *card) initialise(p purse.Purse, amount purse.Fen, terminal purse.Terminal, unload, again bool) offer {
+	c.random.stands = again
+	command := purse.InitializeForLoad
+	if unload {
+		command = purse.InitializeForUnload
+	}
+	init, err := purse.ParseLoadInit(c.mustSend(command(c.profile, p, amount, terminal)))
+	must(err)
+	c.random.stands = false
+	if at := c.purses[p]; init.Balance != at.balance || init.Counter != at.counter {
+		panic(fmt.Sprintf("the card answers %d at %v, expected %d at %v", init.Balance, init.Counter, at.balance, at.counter))
+	}
+	o := offer{init: init, purse: p, amount: amount, terminal: terminal, unload: unload}
+	c.open = &o
 	return o
 }
 
-// mac2 is what the host answers to an offer (EPURSE.md §5.1).
-func (c *card) mac2(o offer, d purse.Date, t purse.Time) purse.MAC {
-	data := slices.Concat(o.amount.Bytes(), []byte{byte(o.purse)}, o.terminal[:], d[:], t[:])
-	return sessionMAC(c.load, o.init.Random, o.init.Counter, data)
-}
-
-// credit is CREDIT FOR LOAD: all or nothing, and only within the session of the last INITIALIZE.
-func (c *card) credit(d purse.Date, t purse.Time, mac2 purse.MAC) (tac purse.MAC, took bool) {
-	s := c.session
-	c.session = nil
-	if s == nil || s.unload {
+// credit is CREDIT FOR LOAD, with the power cut at a step, 0 for none. tac is what the card answered; took is the truth.
+func (c *card) credit(d purse.Date, t purse.Time, mac2 purse.MAC, tear int) (tac purse.MAC, took bool) {
+	o := c.open
+	c.open = nil
+	c.TearAt(tear)
+	data, sw, err := c.Send(purse.CreditForLoad(c.profile, d, t, mac2))
+	c.TearAt(0)
+	if err != nil { // the power went: only the card knows how far it came
+		c.losePower()
+		if o == nil || o.unload {
+			return tac, false
+		}
+		apdu, err := purse.TransactionProve(o.purse.LoadTTI(), o.init.Counter)
+		must(err)
+		if _, sw, err = c.Send(apdu); err != nil || sw != purse.SWOK {
+			return tac, false
+		}
+	} else if sw != purse.SWOK {
 		return tac, false
+	} else {
+		tac = purse.MAC(data)
 	}
-	at := c.purses[s.purse]
-	o := offer{init: purse.LoadInit{Counter: at.counter, Random: s.random}, purse: s.purse, amount: s.amount, terminal: s.terminal}
-	if mac2 != c.mac2(o, d, t) || s.amount > math.MaxUint32-at.balance || at.counter == purse.CounterExhausted {
-		return tac, false
-	}
-	tac = c.tacOf(s.purse, at.balance+s.amount, at.counter, s.amount, s.terminal, d, t)
-	at.balance += s.amount
-	at.taken[at.counter] = taking{random: s.random, tac: tac}
-	at.counter++
+	c.take(o, o.amount)
 	return tac, true
 }
 
-// debit is DEBIT FOR UNLOAD, its MAC2 believed: unloads are the ledger's matter here.
-func (c *card) debit(random purse.Random) (took bool) {
-	s := c.session
-	c.session = nil
-	if s == nil || !s.unload || s.random != random {
+// debit is DEBIT FOR UNLOAD for an offer that the ledger has approved.
+func (c *card) debit(approved offer) (took bool) {
+	o := c.open
+	c.open = nil
+	d, t := unloadMoment()
+	_, sw, err := c.Send(purse.DebitForUnload(d, t, c.unloadMAC2(approved, d, t)))
+	must(err)
+	if sw != purse.SWOK {
 		return false
 	}
-	at := c.purses[s.purse]
-	at.balance -= s.amount
-	at.taken[at.counter] = taking{random: random}
-	at.counter++
+	c.take(o, -o.amount)
 	return true
 }
 
-func (c *card) tacOf(
-	p purse.Purse, balance purse.Fen, n purse.Counter, amount purse.Fen, terminal purse.Terminal, d purse.Date, t purse.Time,
-) purse.MAC {
-	counter := binary.BigEndian.AppendUint16(nil, uint16(n))
-	data := slices.Concat(balance.Bytes(), counter, amount.Bytes(), []byte{byte(p)}, terminal[:], d[:], t[:])
-	folded := make([]byte, 8)
-	for i := range folded {
-		folded[i] = c.tac[i] ^ c.tac[i+8]
-	}
-	return cbcMAC(folded, data)
+func unloadMoment() (purse.Date, purse.Time) {
+	return purse.Date{0x20, 0x24, 0x01, 0x31}, purse.Time{0x23, 0x59, 0x59}
 }
 
-// prove is GET TRANSACTION PROVE for the last online transaction.
+func (c *card) take(o *offer, change purse.Fen) {
+	at := c.purses[o.purse]
+	at.taken[at.counter] = taking{random: o.init.Random}
+	at.counter++
+	at.balance += change
+}
+
+// prove is GET TRANSACTION PROVE for the last online transaction, if that was a load.
 func (c *card) prove(p purse.Purse) (tac purse.MAC, found bool) {
-	at := c.purses[p]
-	last, found := at.taken[at.counter-1]
-	return last.tac, found && last.tac != purse.MAC{}
+	apdu, err := purse.TransactionProve(p.LoadTTI(), c.purses[p].counter-1)
+	must(err)
+	data, sw, err := c.Send(apdu)
+	must(err)
+	if sw != purse.SWOK {
+		return tac, false
+	}
+	answer, err := purse.ParseProveAnswer(data)
+	must(err)
+	return answer.TAC, true
 }
 
-// spend is an offline purchase: the balance falls and the online counter stays.
+// spend is an offline purchase: the balance falls, the online counter stays, and the session is another.
 func (c *card) spend(p purse.Purse, amount purse.Fen) {
-	c.session = nil
-	if at := c.purses[p]; at.balance >= amount {
-		at.balance -= amount
+	c.open = nil
+	apdu, err := purse.InitializeForPurchase(c.profile, p.PurchaseTTI(), amount, purse.Terminal{})
+	must(err)
+	data, sw, err := c.Send(apdu)
+	must(err)
+	if sw != purse.SWOK {
+		return // the balance is too low
 	}
-}
-
-func (c *card) losePower() { c.session = nil }
-
-func diversify(key, factor []byte) []byte {
-	block, err := des.NewTripleDESCipher(slices.Concat(key, key[:8]))
+	init, err := purse.ParsePurchaseInit(data)
 	must(err)
-	out := make([]byte, 16)
-	block.Encrypt(out[:8], factor)
-	inverted := make([]byte, 8)
-	for i, b := range factor {
-		inverted[i] = ^b
-	}
-	block.Encrypt(out[8:], inverted)
-	return out
-}
-
-func sessionMAC(key []byte, r purse.Random, n purse.Counter, data []byte) purse.MAC {
-	block, err := des.NewTripleDESCipher(slices.Concat(key, key[:8]))
+	bought, err := purse.NewPurchase(init, p.PurchaseTTI(), 1, amount, purse.Terminal{})
 	must(err)
-	in := append(binary.BigEndian.AppendUint16(slices.Clone(r[:]), uint16(n)), 0x80, 0x00)
-	session := make([]byte, 8)
-	block.Encrypt(session, in)
-	return cbcMAC(session, data)
-}
-
-func cbcMAC(key, data []byte) purse.MAC {
-	block, err := des.NewCipher(key)
-	must(err)
-	padded := append(slices.Clone(data), 0x80)
-	padded = append(padded, make([]byte, (8-len(padded)%8)%8)...)
-	cipher.NewCBCEncrypter(block, make([]byte, 8)).CryptBlocks(padded, padded)
-	return purse.MAC(padded[len(padded)-8:])
-}
-
-func mustHex(text string) []byte {
-	b, err := hex.DecodeString(text)
-	must(err)
-	return b
-}
-
-// must stops a test at something that is no finding.
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
+	d, t := unloadMoment()
+	mac1 := sessionMAC(c.purchase, bought.SessionInput(), bought.MAC1Data(d, t))
+	c.mustSend(bought.Debit(c.profile, d, t, mac1), nil)
+	c.purses[p].balance -= amount
 }

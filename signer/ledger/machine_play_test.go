@@ -102,7 +102,7 @@ func (p *play) authorise(o *shown, m moment, caller policy.Caller, wrong bool) {
 	answer := p.ask(o, m, caller, wrong)
 	p.note(o, m, wrong, answer)
 	p.compare(answer.Outcome, wanted, "AuthorizeLoad")
-	p.check()
+	p.glance()
 }
 
 func (p *play) ask(o *shown, m moment, caller policy.Caller, wrong bool) signer.Authorization {
@@ -177,7 +177,7 @@ func (p *play) approved(a *approval) {
 
 // authoriseUnload puts an unload before the ledger as an operation of its own would: its MACs are not the ledger's matter.
 func (p *play) authoriseUnload(s *slot) {
-	if p.locked(s.card) || s.card.purses[s.purse].balance < 100 {
+	if p.locked(s.card) || s.purse != s.card.profile.UnloadPurse() || s.card.purses[s.purse].balance < 100 {
 		return
 	}
 	o := &shown{offer: s.card.initialise(s.purse, 100, terminals[0], true, false), slot: s}
@@ -210,25 +210,25 @@ func (p *play) authoriseUnload(s *slot) {
 		p.approved(&approval{id: id, shown: o, unload: true})
 	}
 	s.prove(o.counter())
-	p.check()
+	p.glance()
 }
 
-// deliver sends an approved command to the card; lost drops the card's answer.
-func (p *play) deliver(a *approval, lost bool) {
+// deliver sends an approved command to the card; lost drops the card's answer, tear cuts its power at a step.
+func (p *play) deliver(a *approval, lost bool, tear int) {
 	s := a.shown.slot
 	if a.unload {
-		s.card.debit(a.shown.init.Random)
-		p.check()
+		s.card.debit(a.shown.offer)
+		p.glance()
 		return
 	}
 	d, err := purse.ParseDate(a.moment.date)
 	must(err)
 	t, err := purse.ParseTime(a.moment.time)
 	must(err)
-	if tac, took := s.card.credit(d, t, purse.MAC(mustHex(a.mac2))); took && !lost {
+	if tac, took := s.card.credit(d, t, purse.MAC(mustHex(a.mac2)), tear); took && !lost && tear == 0 {
 		s.tacs = append(s.tacs, tac)
 	}
-	p.check()
+	p.glance()
 }
 
 // confirm shows a TAC for a transaction.
@@ -246,7 +246,7 @@ func (p *play) confirm(a *approval, tac purse.MAC) {
 		a.shown.slot.prove(a.shown.counter() + 1)
 	}
 	p.compare(answer.Outcome, wanted, "ConfirmLoad")
-	p.check()
+	p.glance()
 }
 
 func (p *play) begin(s *slot) {
@@ -266,7 +266,7 @@ func (p *play) begin(s *slot) {
 		b.dead = b.dead || b.outcome == ""
 	}
 	s.settlements = append(s.settlements, &begun{id: answer.ID, terminal: answer.TerminalID, expires: answer.ExpiresAt})
-	p.check()
+	p.glance()
 }
 
 // settle tries an answer, right or not, on a settlement.

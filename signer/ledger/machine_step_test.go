@@ -31,8 +31,8 @@ var (
 // each time.
 var likely = map[string]int{
 	"load": 5, "collect": 4, "initialise": 4, "authorise": 6, "deliver": 5, "confirm": 4, "guess": 1, "prove": 2,
-	"begin": 3, "initialise for it": 3, "settle": 5, "settlement": 5, "race a settlement": 3, "spend": 1, "lose power": 1,
-	"later": 1, "clock": 1, "restart": 1, "wrong MAC1": 1, "unlock": 1, "foreign load": 1, "unload": 1, "same random": 2, "same TAC": 3,
+	"begin": 3, "initialise for it": 3, "settle": 4, "settlement": 6, "race a settlement": 3, "spend": 1, "lose power": 1,
+	"later": 1, "clock": 1, "restart": 1, "wrong MAC1": 1, "unlock": 1, "foreign load": 1, "unload": 3, "same random": 2, "same TAC": 3,
 	"ten":     1,
 	"at once": 1,
 }
@@ -70,6 +70,7 @@ func (p *play) run(script []step) (steps int, found *broken) {
 	for i, s := range script {
 		steps = i + 1
 		p.step(s)
+		p.check()
 	}
 	return steps, nil
 }
@@ -117,18 +118,23 @@ func (p *play) step(s step) {
 		}
 	case "deliver":
 		if a, ok := pick(at.approvals, s.B); ok {
-			p.deliver(a, s.C%3 == 2)
+			p.deliver(a, s.C%3 == 2, 0)
 		}
 	case "confirm", "guess", "prove", "same TAC":
 		p.aboutTACs(at, s)
 	case "ten":
-		for range int(s.C % 12) {
+		for range 12 - int(s.C%4) {
 			p.authorise(at.initialise(100, terminals[0], false), moments[0], p.client, false)
 		}
+	case "tear":
+		if a, ok := pick(at.approvals, s.B); ok {
+			p.deliver(a, true, 1+int(s.C%8))
+		}
 	case "unload":
+		at = p.slots[1] // the one purse that unloads
 		p.authoriseUnload(at)
 		if a, ok := pick(at.approvals, 0); ok && s.B%2 == 1 {
-			p.deliver(a, false)
+			p.deliver(a, false, 0)
 		}
 	case "foreign load":
 		p.foreign(at, []policy.Caller{p.client, p.limited}[s.B%2])
@@ -184,7 +190,7 @@ func (p *play) atTheCard(at *slot, s step) {
 		if len(at.approvals) == known || s.B%4 == 3 {
 			return // refused, or the signer's answer is lost
 		}
-		p.deliver(at.approvals[known], s.B%4 == 2)
+		p.deliver(at.approvals[known], s.B%4 == 2, 0)
 		if s.B%4 == 1 {
 			p.aboutTACs(at, step{Do: []string{"confirm", "guess"}[s.C%2], C: s.C})
 		}
@@ -224,16 +230,16 @@ func (p *play) aboutSettlements(at *slot, s step) {
 
 // tries shows a settlement's answer, in the ways that there are.
 func (p *play) tries(at *slot, b *begun, o *shown, how byte) {
-	switch how % 8 {
-	case 5: // too late, and again after the clock was set back
+	switch how % 4 {
+	case 1: // too late, and again after the clock was set back
 		p.clock = p.clock.Add(settlementLife + time.Second)
 		p.settle(at, b, o, false)
 		p.clock = p.clock.Add(-settlementLife - time.Second)
-	case 6: // and the same try again, and another
+	case 2: // and the same try again, and another
 		p.settle(at, b, o, false)
 		p.settle(at, b, o, false)
 		o = p.initialiseFor(at, b)
-	case 7: // a wrong one first
+	case 3: // a wrong one first
 		p.settle(at, b, o, true)
 	}
 	p.settle(at, b, o, false)
@@ -257,7 +263,7 @@ func (p *play) race(at *slot, b *begun, s step) {
 		p.foreign(at, p.limited)
 	}
 	if known < len(at.approvals) {
-		p.deliver(at.approvals[known], true)
+		p.deliver(at.approvals[known], true, 0)
 	}
 }
 
@@ -276,6 +282,7 @@ func (p *play) aboutTACs(at *slot, s step) {
 			p.wrongs++
 			p.confirm(a, purse.MAC{0xEE, 0xEE, byte(p.wrongs >> 9), byte(p.wrongs >> 1)})
 		}
+		p.check() // takes note of the wrong ones
 		p.aboutTACs(at, step{Do: "prove", B: s.B})
 	case "prove":
 		if tac, found := at.card.prove(at.purse); found {
@@ -299,7 +306,7 @@ func (p *play) indistinguishable(at *slot, s step) {
 	if len(granted) == 0 {
 		return
 	}
-	p.deliver(granted[len(granted)-1], false)
+	p.deliver(granted[len(granted)-1], false, 0)
 	if tac, ok := pick(at.tacs, 0); ok {
 		for _, a := range granted {
 			p.confirm(a, tac)
@@ -320,7 +327,7 @@ func (p *play) foreign(at *slot, caller policy.Caller) {
 	n := purse.Counter(at.counter())
 	o := at.card.initialise(at.purse, 100, terminals[1], false, false)
 	d, t := purse.Date{0x20, 0x24, 0x01, 0x31}, purse.Time{}
-	if _, took := at.card.credit(d, t, at.card.mac2(o, d, t)); !took {
+	if _, took := at.card.credit(d, t, at.card.mac2(o, d, t), 0); !took {
 		return
 	}
 	taken := at.card.purses[at.purse].taken[n]
@@ -346,7 +353,7 @@ func (p *play) atOnce(at *slot, s step) {
 	for i := range answers {
 		p.note(o, asked[i], false, answers[i])
 	}
-	p.check()
+	p.glance()
 	if locked != p.locked(at.card) {
 		panic("a right answer locked a card")
 	}

@@ -30,7 +30,7 @@ func TestNoScriptBreaksAnInvariant(t *testing.T) {
 	steps := 0
 	for range rounds {
 		rapid.Check(t, func(t *rapid.T) {
-			n, found := newPlay(w, true).run(scripts(40, false).Draw(t, "script"))
+			n, found := newPlay(w, true).run(scripts(30, false).Draw(t, "script"))
 			steps += n
 			if found != nil {
 				t.Fatalf("after %d steps: %v", n, found)

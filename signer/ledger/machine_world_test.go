@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
+	"github.com/pursekeeper/pursekeeper/purse/softcard"
 	"github.com/pursekeeper/pursekeeper/signer"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
@@ -34,8 +36,10 @@ type world struct {
 	path    string
 	rules   ledger.Ledger
 	policy  *policy.Policy
+	profile purse.Profile
 	keys    []signer.Version
 	clock   time.Time
+	random  *rand.ChaCha8 // of settlements: the same in each run
 	store   *store.SQLite
 	signer  *signer.Signer
 	client  policy.Caller
@@ -50,7 +54,7 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 	t.Helper()
 	w := &world{
 		path: filepath.Join(t.TempDir(), "state.db"), rules: rules, entries: map[uint64]audit.Entry{},
-		clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC),
+		random: rand.NewChaCha8([32]byte{}), clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC),
 	}
 	names := []string{"client", "limited", "officer"}
 	roles := []policy.Role{policy.Platform, policy.Platform, policy.Officer}
@@ -60,14 +64,18 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 	}
 	clients[1].MaxAmountFen = ceiling
 	var err error
+	w.profile, err = purse.ShippedProfile("pboc-ep")
+	require.NoError(t, err)
 	w.policy, err = policy.New(clients)
 	require.NoError(t, err)
 	for i, caller := range []*policy.Caller{&w.client, &w.limited, &w.officer} {
 		*caller, err = w.policy.Identify(names[i : i+1])
 		require.NoError(t, err)
 	}
-	for kind, master := range map[keyderive.Kind]string{keyderive.KindLoad: loadMaster, keyderive.KindTAC: tacMaster} {
-		key, err := keyderive.InMemory(suite.TDES, secret.Take(mustHex(master)))
+	masters := softcard.TestOnlyMasters()
+	for kind, name := range map[keyderive.Kind]purse.KeyKind{keyderive.KindLoad: purse.KeyLoad, keyderive.KindTAC: purse.KeyTAC} {
+		master := masters[name]
+		key, err := keyderive.InMemory(suite.TDES, secret.Take(master[:]))
 		require.NoError(t, err)
 		w.keys = append(w.keys, signer.Version{
 			Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Value{}, Key: key,
@@ -80,14 +88,14 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 
 // open starts the signer on what the database holds.
 func (w *world) open() {
-	profile, err := purse.ShippedProfile("pboc-ep")
-	must(err)
+	var err error
 	w.store, err = store.OpenSQLite(context.Background(), w.path)
 	must(err)
 	w.signer, err = signer.New(signer.Config{
-		Policy: w.policy, Store: w.store, Now: func() time.Time { return w.clock }, SettlementLife: settlementLife, Ledger: w.rules,
+		Policy: w.policy, Store: w.store, Now: func() time.Time { return w.clock }, SettlementLife: settlementLife,
+		Random: w.random, Ledger: w.rules,
 		KeySets: []signer.KeySet{{
-			Name: keySet, Algorithm: suite.TDES, Profile: profile, Location: time.UTC, MAC1Failures: mac1Failures,
+			Name: keySet, Algorithm: suite.TDES, Profile: w.profile, Location: time.UTC, MAC1Failures: mac1Failures,
 			Issuer: signer.Issuer{Fixed: keyderive.RootFirst(keyderive.Factor(mustHex(issuerFactor)))}, Versions: w.keys,
 		}},
 	})
@@ -104,7 +112,7 @@ func (w *world) restart() {
 // newCard is a card that no play has seen.
 func (w *world) newCard() *card {
 	w.cards++
-	return newCard(fmt.Sprintf("31052280%08d", w.cards))
+	return newCard(fmt.Sprintf("31052280%08d", w.cards), w.profile)
 }
 
 // read takes in the entries since the last time and returns them; their indexes must have no gap.

@@ -54,9 +54,10 @@ func writeSettled(proved []store.Proved) (settled []*v1.Settled) {
 
 func writeTransaction(t store.Listed) *v1.Transaction {
 	a := t.Attempt
+	serial, issuerID := signer.CardOf(t.Purse.Card)
 	return &v1.Transaction{
 		TransactionId: a.ID, State: writeState(a.State), Evidence: writeEvidence(a.Evidence), KeySet: t.Purse.KeySet,
-		CardSerial: t.Purse.Card, Purse: writePurse(t.Purse.Purse), Operation: a.Operation, Counter: uint32(a.Counter),
+		CardSerial: serial, IssuerId: issuerID, Purse: writePurse(t.Purse.Purse), Operation: a.Operation, Counter: uint32(a.Counter),
 		AmountFen: a.Amount, BalanceFen: a.Balance, TerminalId: a.Terminal, Date: a.Date, Time: a.Time,
 		Key: &v1.Key{
 			Set: t.Purse.KeySet, Kind: kindOf(a.Operation).String(), Version: uint32(a.KeyVersion), Kcv: a.KCV,

@@ -84,7 +84,7 @@ func TestProtocolsAgree(t *testing.T) {
 		_, err = client.AuthorizeLoad(t.Context(), m)
 		require.Equal(t, connect.CodeInvalidArgument, connect.CodeOf(err), name)
 		assert.ErrorContains(t, err, "date: ", name)
-		_, err = client.GetTransaction(t.Context(), &v1.GetTransactionRequest{TransactionId: "demo/1/EP/LOAD/0001/00000000"})
+		_, err = client.GetTransaction(t.Context(), &v1.GetTransactionRequest{TransactionId: "demo/0000000000000001/EP/LOAD/0001/00000000"})
 		require.Equal(t, connect.CodeNotFound, connect.CodeOf(err), name)
 		assert.ErrorContains(t, err, "transactionId: ", name)
 	}

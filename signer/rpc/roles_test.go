@@ -26,7 +26,7 @@ func methodRows() map[string]methodRow {
 		authorizeLoad:    {demoLoad(), platform},
 		confirmLoad:      {fields{"transactionId": demoID, "tac": demoTAC}, platform},
 		beginSettlement:  {fields{"keySet": "demo", "cardSerial": demoCard, "purse": "PURSE_EP"}, platform},
-		settleLoad:       {fields{"settlementId": "demo/x", "initializeResponse": demoAnswer + demoMAC1}, platform},
+		settleLoad:       {fields{"settlementId": "demo/" + demoCard + "/EP/SETTLEMENT/0000000000000000", "initializeResponse": demoAnswer + demoMAC1}, platform},
 		getTransaction:   {fields{"transactionId": demoID}, readers},
 		listTransactions: {fields{"keySet": "demo"}, readers},
 		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
@@ -90,7 +90,7 @@ func TestForeignKeySet(t *testing.T) {
 		case body["keySet"] != nil:
 			body = body.with("keySet", "foreign")
 		case body["settlementId"] != nil:
-			body = body.with("settlementId", "foreign/x")
+			body = body.with("settlementId", "foreign/"+demoCard+"/EP/SETTLEMENT/0000000000000000")
 		default:
 			body = body.with("transactionId", "foreign"+demoID[len("demo"):])
 		}

@@ -135,7 +135,7 @@ func listPages(t *testing.T, w *world, ids []string) {
 // A recorded transaction is written whole: no field of the message is left out.
 func TestTransactionsAreWrittenWhole(t *testing.T) {
 	m := writeTransaction(store.Listed{
-		Purse: store.PurseKey{KeySet: "demo", Card: demoCard, Purse: "ED"},
+		Purse: store.PurseKey{KeySet: "demo", Card: "1000100010001000-" + demoCard, Purse: "ED"},
 		Attempt: store.Attempt{
 			AttemptKey: store.AttemptKey{Counter: 7, Random: "A1B2C3D4"}, ID: "id", Operation: "UNLOAD", Amount: 1, Balance: 2,
 			Terminal: "3", Date: "4", Time: "5", KeyVersion: 6, KCV: "8", Boundary: "CARD", AuditIndex: 9,
@@ -144,7 +144,7 @@ func TestTransactionsAreWrittenWhole(t *testing.T) {
 	})
 	want := &v1.Transaction{
 		TransactionId: "id", State: v1.State_STATE_NOT_APPLIED, Evidence: v1.Evidence_EVIDENCE_SIBLING, KeySet: "demo",
-		CardSerial: demoCard, Purse: v1.Purse_PURSE_ED, Operation: "UNLOAD", Counter: 7, AmountFen: 1, BalanceFen: 2, TerminalId: "3",
+		CardSerial: demoCard, IssuerId: "1000100010001000", Purse: v1.Purse_PURSE_ED, Operation: "UNLOAD", Counter: 7, AmountFen: 1, BalanceFen: 2, TerminalId: "3",
 		Date: "4", Time: "5", Key: &v1.Key{Set: "demo", Kind: "unload", Version: 6, Kcv: "8"}, Boundary: v1.Boundary_BOUNDARY_CARD,
 		AuditIndex: 9, Contradicted: true,
 	}

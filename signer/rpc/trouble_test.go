@@ -136,8 +136,8 @@ func TestDenialWithoutAStore(t *testing.T) {
 	var x trouble
 	w := newWorld(t, x.setup)
 	x.commit.Store(fails(store.ErrUnavailable))
-	assert.Equal(t, "permission_denied", w.as("auditor").post(authorizeLoad, demoLoad()).code())
-	assert.Equal(t, "permission_denied", w.as("nobody").post(authorizeLoad, demoLoad()).code())
+	assert.Equal(t, "unavailable", w.as("auditor").post(authorizeLoad, demoLoad()).code())
+	assert.Equal(t, "unavailable", w.as("nobody").post(authorizeLoad, demoLoad()).code())
 }
 
 // A slow token costs its caller the service's own deadline and no more, and signs nothing.
@@ -167,7 +167,7 @@ func TestSlowStoreMeetsTheDeadline(t *testing.T) {
 	w := newWorld(t, x.setup, func(s *setup) { s.timeout = 50 * time.Millisecond })
 	x.commit.Store(newHangs().trouble())
 	assert.Equal(t, "deadline_exceeded", w.as("platform").post(authorizeLoad, demoLoad()).code())
-	assert.Equal(t, "permission_denied", w.as("nobody").post(authorizeLoad, demoLoad()).code())
+	assert.Equal(t, "deadline_exceeded", w.as("nobody").post(authorizeLoad, demoLoad()).code())
 }
 
 // A caller may ask for less time than the service gives, never for more.

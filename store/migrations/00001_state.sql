@@ -48,6 +48,7 @@ CREATE TABLE attempts (
     wrong_tacs   TEXT    NOT NULL  -- distinct, separated by commas
 );
 CREATE UNIQUE INDEX attempts_by_card ON attempts (key_set, card, purse, counter, random);
+CREATE INDEX attempts_open ON attempts (key_set, audit_index) WHERE state = 'OPEN';
 
 CREATE TABLE settlements (
     id          TEXT    NOT NULL PRIMARY KEY,

@@ -1443,7 +1443,9 @@ type Transaction struct {
 	Boundary   Boundary `protobuf:"varint,15,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
 	AuditIndex uint64   `protobuf:"varint,16,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
 	// A right TAC came for a transaction that had been declared not applied.
-	Contradicted  bool `protobuf:"varint,17,opt,name=contradicted,proto3" json:"contradicted,omitempty"`
+	Contradicted bool `protobuf:"varint,17,opt,name=contradicted,proto3" json:"contradicted,omitempty"`
+	// Where the key set takes its issuer factor from the card.
+	IssuerId      string `protobuf:"bytes,18,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1597,6 +1599,13 @@ func (x *Transaction) GetContradicted() bool {
 	return false
 }
 
+func (x *Transaction) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
 var File_pursekeeper_v1_signer_proto protoreflect.FileDescriptor
 
 const file_pursekeeper_v1_signer_proto_rawDesc = "" +
@@ -1696,7 +1705,7 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\tissuer_id\x18\a \x01(\tR\bissuerId\"\x83\x01\n" +
 	"\x18ListTransactionsResponse\x12?\n" +
 	"\ftransactions\x18\x01 \x03(\v2\x1b.pursekeeper.v1.TransactionR\ftransactions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe1\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfe\x04\n" +
 	"\vTransaction\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.pursekeeper.v1.StateR\x05state\x124\n" +
@@ -1720,7 +1729,8 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\bboundary\x18\x0f \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
 	"\vaudit_index\x18\x10 \x01(\x04R\n" +
 	"auditIndex\x12\"\n" +
-	"\fcontradicted\x18\x11 \x01(\bR\fcontradicted*\xb0\x03\n" +
+	"\fcontradicted\x18\x11 \x01(\bR\fcontradicted\x12\x1b\n" +
+	"\tissuer_id\x18\x12 \x01(\tR\bissuerId*\xb0\x03\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_APPROVED\x10\x01\x12\x14\n" +
