@@ -2,7 +2,7 @@
 # make demo    a whole load on a throw-away SoftHSM token, nothing to configure
 # make build   the one binary, in bin/
 # make lint    formatting, vet, staticcheck, modules, wording
-# make generate, make bench [BENCH=regexp], make fuzz-short [FUZZTIME=10s]
+# make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make fuzz-short [FUZZTIME=10s]
 #
 # test and demo need softhsm2 and a C compiler, and install what is missing: see .ci/setup, the one list.
 
@@ -11,8 +11,9 @@ SHELL := /bin/bash -o pipefail
 
 BENCH    ?= .
 FUZZTIME ?= 10s
+ROUNDS   ?= 200
 
-.PHONY: all build test demo lint generate bench fuzz-short setup
+.PHONY: all build test demo lint generate bench search fuzz-short setup
 
 all: build
 
@@ -36,6 +37,10 @@ generate:
 
 bench: setup
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# The search for a broken invariant of the load, long: make test runs its short form.
+search: setup
+	PURSEKEEPER_MACHINE_ROUNDS=$(ROUNDS) go test ./signer/ledger -run NoScript -timeout 2h
 
 # Each fuzz target for a short while; the seeds of all of them run in every `make test`.
 fuzz-short: setup

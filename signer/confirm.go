@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -47,6 +48,9 @@ func (s *Signer) ConfirmLoad(ctx context.Context, caller policy.Caller, transact
 	return s.confirmLoad(ctx, caller, grant, set, id, attempt, value)
 }
 
+// detailCompromised flags what a compromised key verified: whoever has the key could have made it (DESIGN, §7).
+const detailCompromised = "verified with a compromised key"
+
 // attempt reads a recorded transaction by its id.
 func (s *Signer) attempt(ctx context.Context, id transaction) (store.Attempt, error) {
 	attempt, err := s.store.Attempt(ctx, id.purse, id.key)
@@ -79,6 +83,9 @@ func (s *Signer) confirmLoad(
 	err := verifyLoadTAC(ctx, set, key, id.purse, attempt, tac)
 	if err != nil && !errors.Is(err, keyderive.ErrMismatch) {
 		return Confirmation{}, err
+	}
+	if key.State == Compromised {
+		entry.Detail = detailCompromised
 	}
 	return s.commitConfirm(ctx, id, entry, used, ledger.Certificate{
 		Attempt: attempt.AttemptKey, Value: upperHex(tac[:]), Right: err == nil,
@@ -146,11 +153,11 @@ func (s *Signer) commitConfirm(
 			result, recorded := s.ledger.Confirm(p, c)
 			answer = Confirmation{
 				Outcome: result.Outcome, TransactionID: result.Attempt.ID, Key: used, AuditIndex: index,
-				Settled: result.Settled, Detail: result.Reason,
+				Settled: result.Settled, Detail: cmp.Or(result.Reason, entry.Detail),
 			}
 			alarms = nil
 			e := entry
-			e.Outcome, e.Detail, e.Settled = string(result.Outcome), result.Reason, settledEntries(result.Settled)
+			e.Outcome, e.Detail, e.Settled = string(result.Outcome), answer.Detail, settledEntries(result.Settled)
 			entries := []audit.Entry{e}
 			if result.Outcome == ledger.Contradiction && !recorded {
 				alarms = []audit.Event{audit.Contradiction}

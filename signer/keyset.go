@@ -89,6 +89,9 @@ func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s 
 // it could make any card's answer, fresh ones too, and have a load that was taken declared not applied.
 func (s KeyState) Settles() bool { return s == Active || s == Deactivated }
 
+// IsKeySetName reports whether a key set may have that name.
+func IsKeySetName(name string) bool { return keySetName.MatchString(name) }
+
 var keySetName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // keySet is a KeySet that New has validated.

@@ -40,7 +40,7 @@ func parameters() []parameter {
 		}},
 		{"creditForLoadP1P2", nil, map[string][]string{"0000": nil, "0002": nil}},
 		{"applicationBlockP1", nil, map[string][]string{
-			"00": {"0"}, "byAlgorithm": {"byalgorithm", "00fordesand01forsm4"},
+			"00": {"0"}, "byAlgorithm": {"byalgorithm", "00fordesand01forsm4", "01", "1"},
 		}},
 		{"unloadPurse", nil, map[string][]string{"ED": {"ed"}, "EP": {"ep"}}},
 		{"keyIndex", []string{"ki", "KI"}, nil},
@@ -94,6 +94,12 @@ func (p parameter) take(fields, changed object) error {
 
 // canonical is the profile file's value for raw; what it does not know goes on as it is, to be refused by the profile.
 func (p parameter) canonical(raw any) any {
+	switch p.field {
+	case "algByte":
+		return algBytes(raw)
+	case "issuerFactors":
+		return issuerFactors(raw)
+	}
 	text := ""
 	switch value := raw.(type) {
 	case string:
@@ -116,6 +122,25 @@ func (p parameter) canonical(raw any) any {
 		if text == value || words == strings.ToLower(value) || slices.Contains(aliases, words) {
 			return p.typed(value)
 		}
+	}
+	return raw
+}
+
+// algBytes is the list of a profile file, which is empty for "any".
+func algBytes(raw any) any {
+	if raw == "any" {
+		return []any{}
+	}
+	return raw
+}
+
+// issuerFactors is the form of a profile file, from the words and the list of EPURSE.md §9 as well.
+func issuerFactors(raw any) any {
+	switch value := raw.(type) {
+	case string:
+		return object{"from": value}
+	case []any:
+		return object{"from": "list", "list": value}
 	}
 	return raw
 }

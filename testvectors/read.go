@@ -192,6 +192,9 @@ func (v *Vector) readKeys(fields object) error {
 		return err
 	}
 	v.tac, err = readKey(fields, "tacMasterKey", "tacCardKey", factors)
+	if err == nil && v.Operation == OperationTAC && !v.tac.given() {
+		v.tac = v.main // an operation that has the TAC key alone needs no other name for it
+	}
 	return err
 }
 

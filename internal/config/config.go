@@ -76,7 +76,7 @@ func Read(path string) (*Config, error) {
 // New validates what an operator wrote; dir is the folder that names of files are relative to. The error is an *Invalid with
 // all problems. The certificates and profile files that are named are read; the token, the store and the PIN are not touched.
 func New(file File, dir string) (*Config, error) {
-	c := &checker{dir: dir}
+	c := &checker{dir: dir, development: file.Token.Development}
 	config := &Config{Listen: file.Listen, Admin: file.Admin}
 	c.addresses(file)
 	config.TLS = c.tls(file.TLS)

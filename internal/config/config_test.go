@@ -218,6 +218,8 @@ func TestWhatIsRefused(t *testing.T) {
 		{"label of another script", "label: other", "label: 圈存", "keySets[0].keys[1].label: "},
 		{"tac in the token", `boundary: CARD, kcv: "8ca64d"`, `boundary: TOKEN, kcv: "8ca64d"`, "keySets[0].keys[2].boundary: TOKEN: the token has no key-XOR-key derivation, which the tac key needs; use CARD"},
 		{"SM4 in the token", "boundary: PROCESS", "boundary: TOKEN", "keySets[1].keys[0].boundary: TOKEN: the token has no SM4; use PROCESS"},
+		{"one master in two versions", `kcv: "012345", label: other`, `kcv: "0A1B2C", label: other`, "keySets[0].keys[1].kcv: 0A1B2C is also another key of this set, of kind load"},
+		{"a TAC key that does not verify", "{kind: tac, version: 1, state: active", "{kind: tac, version: 1, state: suspended", "a tac key of version 1 that verifies"},
 		{"one master in two sets", "algorithm: SM4", "algorithm: 3DES", "keySets[1].keys[0].kcv: 0A1B2C is also the load key of key set demo"},
 	}
 	for _, test := range tests {

@@ -44,30 +44,35 @@ type Key struct {
 const maxFen = 1<<32 - 1 // an amount has four bytes (EPURSE.md, notation)
 
 var (
-	setName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	label    = regexp.MustCompile(`^[ -~]{1,128}$`)
 	identity = regexp.MustCompile(`^([a-z][a-z0-9+.-]*://[!-~]+|[A-Za-z0-9][A-Za-z0-9.-]*)$`)
 )
 
-// master identifies a master key by what is known of it.
+// master identifies a master key by what is known of it, whatever its kind: a load master that is a purchase master elsewhere
+// would be in terminals.
 type master struct {
 	algorithm suite.Algorithm
-	kind      keyderive.Kind
 	kcv       kcv.Value
+}
+
+// holder is where a master is.
+type holder struct {
+	set  string
+	kind keyderive.Kind
 }
 
 // catalogue is what must be unique across key sets.
 type catalogue struct {
 	names   map[string]bool
 	labels  map[string]bool
-	masters map[master]string // the set that holds it
+	masters map[master]holder // the set that holds it
 }
 
 func (c *checker) keySets(files []KeySetFile) []KeySet {
 	if len(files) == 0 {
 		c.refuse("keySets", "missing: there is nothing to sign with")
 	}
-	all := catalogue{map[string]bool{}, map[string]bool{}, map[master]string{}}
+	all := catalogue{map[string]bool{}, map[string]bool{}, map[master]holder{}}
 	sets := make([]KeySet, len(files))
 	for i, file := range files {
 		sets[i] = c.keySet(fmt.Sprintf("keySets[%d]", i), file, all)
@@ -77,8 +82,8 @@ func (c *checker) keySets(files []KeySetFile) []KeySet {
 
 func (c *checker) keySet(field string, file KeySetFile, all catalogue) KeySet {
 	c.unique(all.names, field+".name", file.Name)
-	if file.Name != "" && !setName.MatchString(file.Name) {
-		c.refuse(field+".name", "%q: expected %v", file.Name, setName)
+	if file.Name != "" && !signer.IsKeySetName(file.Name) {
+		c.refuse(field+".name", "%q: expected [a-z0-9][a-z0-9-]{0,62}", file.Name)
 	}
 	set := KeySet{
 		Name:         file.Name,
@@ -222,15 +227,20 @@ func (c *checker) label(field, name string, all catalogue) {
 	all.labels[name] = true
 }
 
-// master refuses a key that another set has too, as far as check values tell.
+// master refuses a key that is there already, as far as check values tell: in another set, or in the same one. A suspended
+// version would live on in another of the same master, for no MAC covers KVER. Test keys of one set alone may be one for several
+// kinds, in a development token.
 func (c *checker) master(field string, key Key, set KeySet, all catalogue) {
-	m := master{set.Algorithm, key.Kind, key.KCV}
+	m := master{set.Algorithm, key.KCV}
 	other, held := all.masters[m]
-	if held && other != set.Name {
-		c.refuse(field, "%v is also the %v key of key set %s: two key sets of one algorithm never hold the same master", key.KCV, key.Kind, other)
-		return
+	switch {
+	case !held:
+		all.masters[m] = holder{set.Name, key.Kind}
+	case other.set != set.Name:
+		c.refuse(field, "%v is also the %v key of key set %s: two key sets of one algorithm never hold the same master", key.KCV, other.kind, other.set)
+	case other.kind == key.Kind || !c.development:
+		c.refuse(field, "%v is also another key of this set, of kind %v: each has a master of its own", key.KCV, other.kind)
 	}
-	all.masters[m] = set.Name
 }
 
 // boundary refuses what no token of today's can do.
@@ -249,14 +259,14 @@ func (c *checker) tacVersions(field string, set KeySet) {
 	has := func(version int, is func(Key) bool) bool {
 		return slices.ContainsFunc(set.Keys, func(k Key) bool { return k.Version == version && is(k) })
 	}
-	isTAC := func(k Key) bool { return k.Kind == keyderive.KindTAC }
+	isTAC := func(k Key) bool { return k.Kind == keyderive.KindTAC && k.State.Verifies() }
 	for _, kver := range slices.Sorted(maps.Keys(set.TACVersion)) {
 		at := fmt.Sprintf("%s.tacVersion.%d", field, kver)
 		if !has(kver, func(k Key) bool { return !isTAC(k) }) {
 			c.refuse(at, "there is no key of version %d", kver)
 		}
 		if !has(set.TACVersion[kver], isTAC) {
-			c.refuse(at, "there is no tac key of version %d", set.TACVersion[kver])
+			c.refuse(at, "there is no tac key of version %d that verifies", set.TACVersion[kver])
 		}
 	}
 	for i, key := range set.Keys {
@@ -268,7 +278,7 @@ func (c *checker) tacVersions(field string, set KeySet) {
 			version = key.Version
 		}
 		if !mapped && !has(version, isTAC) {
-			c.refuse(fmt.Sprintf("%s.keys[%d]", field, i), "its TACs need a tac key of version %d, which is not there", version)
+			c.refuse(fmt.Sprintf("%s.keys[%d]", field, i), "its TACs need a tac key of version %d that verifies, which is not there", version)
 		}
 	}
 }

@@ -37,8 +37,9 @@ func (e *Invalid) Error() string {
 
 // checker collects problems. The makers of the validated types write to it and go on.
 type checker struct {
-	dir      string // that file names are relative to
-	problems []Problem
+	dir         string // that file names are relative to
+	development bool   // the token is for development
+	problems    []Problem
 }
 
 func (c *checker) refuse(field, format string, args ...any) {

@@ -77,7 +77,14 @@ func Serve(ctx context.Context, public, admin *http.Server, publicListener, admi
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, stop(grace, public, admin))
+	err = errors.Join(err, stop(grace, public, admin))
+	// A server that had not come to its listener when it was shut down leaves it open.
+	for _, listener := range []net.Listener{publicListener, adminListener} {
+		if closed := listener.Close(); !errors.Is(closed, net.ErrClosed) {
+			err = errors.Join(err, closed)
+		}
+	}
+	return err
 }
 
 // stop ends servers side by side, so that a slow one does not use up the time of another.

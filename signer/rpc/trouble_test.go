@@ -131,7 +131,7 @@ func TestTroubleOnTheWire(t *testing.T) {
 	assert.Equal(t, demoMAC2, w.as("platform").approved(demoLoad()).body["mac2"])
 }
 
-// A denial that cannot be recorded is a denial still.
+// A denial that cannot be recorded is not answered as one: the record comes first.
 func TestDenialWithoutAStore(t *testing.T) {
 	var x trouble
 	w := newWorld(t, x.setup)
