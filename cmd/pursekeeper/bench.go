@@ -31,6 +31,17 @@ type benchLoadCmd struct {
 	Dir     string        `help:"Where to make the throw-away signer; its disk is the one that is measured." type:"existingdir"`
 }
 
+// Validate refuses what would measure nothing, for ever.
+func (c *benchLoadCmd) Validate() error {
+	switch {
+	case c.Callers < 1:
+		return fmt.Errorf("--callers: %d, expected at least 1", c.Callers)
+	case c.For < time.Millisecond:
+		return fmt.Errorf("--for: %v, expected at least %v", c.For, time.Millisecond)
+	}
+	return nil
+}
+
 // loadFigures are what one run measured.
 type loadFigures struct {
 	Callers            int     `json:"callers"`

@@ -8,6 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 
 	"github.com/pursekeeper/pursekeeper/internal/config"
 )
@@ -50,9 +53,27 @@ func curl(dir string, public net.Addr) string {
 		tls = relative
 	}
 	return fmt.Sprintf(`curl --cacert %[1]s/ca.crt --cert %[1]s/platform.crt --key %[1]s/platform.key \
-  -H 'Content-Type: application/json' https://%[2]v/pursekeeper.v1.SignerService/AuthorizeLoad \
+  -H 'Content-Type: application/json' https://%[2]s/pursekeeper.v1.SignerService/AuthorizeLoad \
   -d '{"keySet":"demo","cardSerial":"3105228000001117","purse":"PURSE_EP","amountFen":100,"terminalId":"112233445566","initializeResponse":"000003E8 0007 01 00 A1B2C3D4 7E1722D0","date":"20240131","time":"235959"}'`,
-		tls, public)
+		quoted(tls), reachable(public))
+}
+
+// quoted writes a path as a shell reads it.
+func quoted(path string) string {
+	if plainPath.MatchString(path) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
+
+// reachable is an address that the server's certificate names: a listener on all of the machine's has localhost too.
+func reachable(public net.Addr) string {
+	if tcp, ok := public.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
+	}
+	return public.String()
 }
 
 func working() string {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -44,20 +45,11 @@ func (f devFolder) path(name string) string { return filepath.Join(f.dir, name) 
 // devRoles have a certificate each.
 var devRoles = []string{"platform", "reader", "officer", "auditor"}
 
-// prepare makes what is missing, imports keys that the token does not have, and returns the configuration.
+// prepare makes what is missing, imports keys that the token does not have, and returns the configuration. Test keys that
+// cannot be read or merged are refused before anything is made.
 func (f devFolder) prepare(ctx context.Context, testKeys string, log *slog.Logger) (*config.Config, error) {
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return nil, err
-	}
 	before, err := f.existing()
 	if err != nil {
-		return nil, err
-	}
-	module, err := f.token()
-	if err != nil {
-		return nil, err
-	}
-	if err := devpki.WriteFolder(f.path("tls"), time.Now(), devRoles...); err != nil {
 		return nil, err
 	}
 	wanted := demoKeySets()
@@ -70,6 +62,16 @@ func (f devFolder) prepare(ctx context.Context, testKeys string, log *slog.Logge
 	}
 	sets, missing, err := merge(before, wanted)
 	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return nil, err
+	}
+	module, err := f.token()
+	if err != nil {
+		return nil, err
+	}
+	if err := devpki.WriteFolder(f.path("tls"), time.Now(), devRoles...); err != nil {
 		return nil, err
 	}
 	return f.install(ctx, module, sets, missing, log)
@@ -174,6 +176,10 @@ func merge(before *config.Config, wanted []testKeySet) (sets []devSet, missing [
 			sets = append(sets, devSet{Name: set.Name, Algorithm: set.Algorithm.String(), IssuerFactors: set.IssuerFactors})
 			at = len(sets) - 1
 		}
+		if !sets[at].is(set) {
+			return nil, nil, fmt.Errorf("key set %q: the folder has it with another algorithm or other issuer factors; use another --dir",
+				set.Name)
+		}
 		for _, key := range set.Keys {
 			made, err := newDevKey(set, key)
 			if err != nil {
@@ -190,6 +196,11 @@ func merge(before *config.Config, wanted []testKeySet) (sets []devSet, missing [
 		}
 	}
 	return sets, missing, nil
+}
+
+// is reports whether s derives as set does: keys of one cannot be added to the other otherwise.
+func (s devSet) is(set testKeySet) bool {
+	return s.Algorithm == set.Algorithm.String() && slices.EqualFunc(s.IssuerFactors, set.IssuerFactors, strings.EqualFold)
 }
 
 func newDevKey(set testKeySet, key testKey) (devKey, error) {
@@ -249,11 +260,11 @@ func importKey(ctx context.Context, token *hsm.Token, key devKey) error {
 }
 
 var devTemplate = template.Must(template.New("configuration").Parse(`# Made by "pursekeeper dev". A development signer: its keys are published test keys.
-listen: {{.Listen}}
-admin: {{.Admin}}
+listen: {{printf "%q" .Listen}}
+admin: {{printf "%q" .Admin}}
 tls: {certificate: tls/server.crt, key: tls/server.key, clientCA: tls/ca.crt}
 token:
-  module: {{.Module}}
+  module: {{printf "%q" .Module}}
   label: {{.Label}}
   pin: {file: pin}
   softhsmConf: token/softhsm2.conf
@@ -265,10 +276,10 @@ clients:
 {{- end}}
 keySets:
 {{- range .Sets}}
-  - name: {{.Name}}
+  - name: {{printf "%q" .Name}}
     algorithm: {{.Algorithm}}
     profile: pboc-ep
-    issuerFactors: {{if .IssuerFactors}}[{{range $i, $f := .IssuerFactors}}{{if $i}}, {{end}}"{{$f}}"{{end}}]{{else}}none{{end}}
+    issuerFactors: {{if .IssuerFactors}}[{{range $i, $f := .IssuerFactors}}{{if $i}}, {{end}}{{printf "%q" $f}}{{end}}]{{else}}none{{end}}
     timeZone: Asia/Shanghai
     keys:
 {{- range .Keys}}
@@ -281,7 +292,7 @@ keySets:
 func (f devFolder) configuration(module string, sets []devSet) ([]byte, error) {
 	var names []string
 	for _, set := range sets {
-		names = append(names, set.Name)
+		names = append(names, strconv.Quote(set.Name))
 	}
 	type client struct{ Name, Identity string }
 	var clients []client

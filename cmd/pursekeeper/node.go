@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
@@ -56,7 +58,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	if n.store, err = store.OpenSQLite(ctx, cfg.SQLite); err != nil {
 		return n, err
 	}
-	sets, err := keySets(cfg, n.token)
+	sets, err := keySets(cfg, n.token, latched != nil)
 	if err != nil {
 		return n, err
 	}
@@ -113,8 +115,8 @@ func keySpec(set config.KeySet, key config.Key) hsm.KeySpec {
 	}
 }
 
-// keySets binds the configuration's key sets to the token's keys.
-func keySets(cfg *config.Config, token *hsm.Token) ([]signer.KeySet, error) {
+// keySets binds the configuration's key sets to the token's keys; later, when the token cannot tell yet which it has.
+func keySets(cfg *config.Config, token *hsm.Token, later bool) ([]signer.KeySet, error) {
 	sets := make([]signer.KeySet, 0, len(cfg.KeySets))
 	for _, set := range cfg.KeySets {
 		s := signer.KeySet{
@@ -125,7 +127,7 @@ func keySets(cfg *config.Config, token *hsm.Token) ([]signer.KeySet, error) {
 			if key.State == signer.Destroyed {
 				continue
 			}
-			handle, err := token.Key(key.Label)
+			handle, err := bind(token, key.Label, set.Algorithm, later)
 			if err != nil {
 				return nil, fmt.Errorf("key set %s: %w", set.Name, err)
 			}
@@ -136,6 +138,31 @@ func keySets(cfg *config.Config, token *hsm.Token) ([]signer.KeySet, error) {
 		sets = append(sets, s)
 	}
 	return sets, nil
+}
+
+func bind(token *hsm.Token, label string, algorithm suite.Algorithm, later bool) (keyderive.Key, error) {
+	if later {
+		return lateKey{token, label, algorithm}, nil
+	}
+	return token.Key(label)
+}
+
+// lateKey is a key of a token that has refused its PIN so far: which keys it has is known when an operator has mended that, and
+// asked at each Lend. One that is missing then, or not what is configured, fails closed.
+type lateKey struct {
+	token     *hsm.Token
+	label     string
+	algorithm suite.Algorithm
+}
+
+func (k lateKey) Algorithm() suite.Algorithm { return k.algorithm }
+
+func (k lateKey) Lend(ctx context.Context, path keyderive.Path, use func(keyderive.Unit) error) error {
+	key, err := k.token.Key(k.label)
+	if err != nil {
+		return err
+	}
+	return key.Lend(ctx, path, use)
 }
 
 // exposures tries to extract a card key from each TOKEN master and says what came of it (DESIGN, §2). A key that fails closed
@@ -214,7 +241,27 @@ func (n *node) close() (err error) {
 		err = n.store.Close()
 	}
 	if n.token != nil {
-		err = errors.Join(err, n.token.Close())
+		err = errors.Join(err, n.closeToken())
 	}
 	return err
+}
+
+var errTokenHangs = errors.New("close token: a call hangs inside the library")
+
+// closeToken ends the token when its library lets it. One that asked for a new process is left as it is, and one with a hanging
+// call is left after a while: the end of the process takes both, and a supervisor waits for it.
+func (n *node) closeToken() error {
+	if n.token.Err() != nil {
+		return nil
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- n.token.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-n.token.Done():
+		return errTokenHangs
+	case <-time.After(n.config.ShutdownTimeout):
+		return errTokenHangs
+	}
 }

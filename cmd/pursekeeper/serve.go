@@ -12,6 +12,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
+	"github.com/pursekeeper/pursekeeper/signer"
 )
 
 // serveCmd is the production entry.
@@ -27,6 +28,9 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+	if err := refusePublishedKeys(cfg); err != nil {
+		return err
+	}
 	if c.Check {
 		return check(ctx, cfg, log)
 	}
@@ -35,6 +39,9 @@ func (c *serveCmd) Run(ctx context.Context) error {
 
 // check is serve without serving, and without the store: it changes nothing.
 func check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	if err := harden(); err != nil {
+		return err
+	}
 	token, err := openToken(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -44,10 +51,36 @@ func check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	keys := 0
 	for _, set := range cfg.KeySets {
-		keys += len(set.Keys)
+		for _, key := range set.Keys {
+			if key.State != signer.Destroyed {
+				keys++
+			}
+		}
 	}
 	fmt.Printf("the configuration is valid; the token %q has all %d keys, with the check values that are written\n",
 		cfg.Token.Label, keys)
+	return nil
+}
+
+// refusePublishedKeys keeps published test keys off a token that is not for development: everybody has them.
+func refusePublishedKeys(cfg *config.Config) error {
+	if cfg.Token.Development {
+		return nil
+	}
+	for _, set := range cfg.KeySets {
+		for _, master := range demoMasters {
+			published, err := master.checkValue(set.Algorithm)
+			if err != nil {
+				return err
+			}
+			for _, key := range set.Keys {
+				if key.KCV == published {
+					return fmt.Errorf("key set %s: the %v key of version %d has the check value of a published test key, "+
+						"which only a token with development: true may hold", set.Name, key.Kind, key.Version)
+				}
+			}
+		}
+	}
 	return nil
 }
 

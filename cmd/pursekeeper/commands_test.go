@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
+)
+
+// temporary gives the program a folder for its own folders, in which it must leave nothing.
+func temporary(t *testing.T) setting {
+	t.Helper()
+	dir := t.TempDir()
+	t.Cleanup(func() {
+		left, err := os.ReadDir(dir)
+		assert.NoError(t, err)
+		assert.Empty(t, left)
+	})
+	return withEnv("TMPDIR="+dir, "SOFTHSM2_CONF=")
+}
+
+func TestDemo(t *testing.T) {
+	status, out := run(t, []string{"demo"}, temporary(t), inFolder(t.TempDir()))
+	require.Zero(t, status, out)
+	for _, want := range []string{
+		`AuthorizeLoad +APPROVED +MAC2 60B7B5B7 +key demo/load/1 kcv 26C9F7, TOKEN`,
+		`AuthorizeLoad +APPROVED +MAC2 1FF2DC09 +key demo-sm4/load/1 kcv 08802E, PROCESS`,
+		`CREDIT FOR LOAD +80 52 00 00 0B +20240131 235959 60B7B5B7 +04`,
+		`ConfirmLoad +VERIFIED +demo/3105228000001117/EP/LOAD/0007/A1B2C3D4`,
+		`AuthorizeLoad +MAC_MISMATCH`,
+		`NOT_APPLIED +demo/3105228000001117/EP/LOAD/000A/6EB88B73, by sibling`,
+		`NOT_APPLIED +demo-sm4/3105228000001117/EP/LOAD/000B/DBE5882E, by settlement`,
+		`(?m)^ +0 +Started +OK$`,
+		`(?m)^ +2 +KeyExposure +EXTRACTABLE_BY_PIN_HOLDER +demo/load/1$`,
+		`(?m)^ +9 +AuthorizeLoad +platform +APPROVED +demo/3105228000001117/EP/LOAD/0007/A1B2C3D4$`,
+		`(?m)^ +21 +SettleLoad +platform +VERIFIED .*\n +NOT_APPLIED +demo/3105228000001117/EP/LOAD/000B/DBE5882E$`,
+	} {
+		assert.Regexp(t, regexp.MustCompile(want), out)
+	}
+	assert.Equal(t, 8, strings.Count(out, "NOT_APPLIED"), "two of each card, as told and as recorded")
+	assert.NotContains(t, out, string(demoMasters[4]))
+}
+
+func TestBenchLoad(t *testing.T) {
+	status, out := run(t, []string{"bench", "load", "--for", "200ms", "--json", "--callers", "16"}, temporary(t))
+	require.Zero(t, status, out)
+	var figures map[string]float64
+	require.NoError(t, json.Unmarshal([]byte(out), &figures), out)
+	for _, name := range []string{"callers", "bareLoopPerSecond", "bareLoopThreads", "inProcessPerSecond", "inProcessRatio", "inProcessP50Millis",
+		"inProcessP99Millis", "mtlsPerSecond", "mtlsRatio", "mtlsP50Millis", "mtlsP99Millis", "loadsPerCommit"} {
+		assert.Positive(t, figures[name], name)
+	}
+	assert.InDelta(t, figures["mtlsPerSecond"]/figures["bareLoopPerSecond"], figures["mtlsRatio"], 1e-9)
+	assert.GreaterOrEqual(t, figures["mtlsP99Millis"], figures["mtlsP50Millis"])
+}
+
+func TestBenchLoadForPeople(t *testing.T) {
+	profile := filepath.Join(t.TempDir(), "cpu")
+	dir := t.TempDir()
+	status, out := run(t, []string{"bench", "load", "--for", "50ms", "--callers", "4", "--profile", profile, "--dir", dir})
+	require.Zero(t, status, out)
+	assert.Regexp(t, `bare PKCS#11 loop, \d threads +\d+ +1\.00`, out)
+	assert.Regexp(t, `AuthorizeLoad over mTLS, unary +\d+ +\d\.\d\d +\d+\.\d\d +\d+\.\d\d`, out)
+	info, err := os.Stat(profile)
+	require.NoError(t, err)
+	assert.Positive(t, info.Size())
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+// Wrong MAC1s lock a card; an officer lifts the lock, and nobody else.
+func TestCardUnlock(t *testing.T) {
+	h := newHome(t)
+	s := serveChild(h, h.config("serve.yaml", edit{`timeZone: Asia/Shanghai`, "timeZone: Asia/Shanghai\n    mac1FailureLimit: 3"}))
+	on := &platform{}
+	on.use(s)
+	w := newWallet(t, on, "demo", 1)
+	ask := func(a attempt) v1.Outcome {
+		t.Helper()
+		answer, err := w.authorize(t.Context(), a)
+		require.NoError(t, err)
+		return answer.Outcome
+	}
+	wrong := w.initialize()
+	flipped, err := flipLastBit(wrong.init)
+	require.NoError(t, err)
+	wrong.request.InitializeResponse = flipped
+	for range 3 {
+		assert.Equal(t, v1.Outcome_OUTCOME_MAC_MISMATCH, ask(wrong))
+	}
+	assert.Equal(t, v1.Outcome_OUTCOME_CARD_LOCKED, ask(wrong))
+	right := w.initialize()
+	assert.Equal(t, v1.Outcome_OUTCOME_CARD_LOCKED, ask(right), "a right MAC1 does not open a locked card")
+
+	unlock := func(arguments ...string) (int, string) {
+		t.Helper()
+		return run(t, append([]string{"card", "unlock", "--server", "https://" + s.public, "--tls", h.path("tls"), "--set", "demo",
+			"--serial", w.serial}, arguments...))
+	}
+	for _, as := range []string{"platform", "reader", "auditor"} {
+		status, out := unlock("--as", as, "--reason", "because")
+		assert.Equal(t, 1, status)
+		assert.Contains(t, out, "permission_denied")
+		assert.Equal(t, v1.Outcome_OUTCOME_CARD_LOCKED, ask(right))
+	}
+	status, out := unlock()
+	assert.NotZero(t, status)
+	assert.Contains(t, out, "missing flags: --reason")
+	status, out = unlock("--reason", "")
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, "reason")
+	assert.Equal(t, v1.Outcome_OUTCOME_CARD_LOCKED, ask(right))
+
+	status, out = unlock("--reason", "the reader was broken")
+	assert.Zero(t, status, out)
+	assert.Regexp(t, `^card `+w.serial+` of demo is unlocked \(audit index \d+\)\n$`, out)
+	assert.Equal(t, v1.Outcome_OUTCOME_APPROVED, ask(right))
+	status, out = unlock("--reason", "once more")
+	assert.Zero(t, status)
+	assert.Contains(t, out, "was not locked")
+	assert.Equal(t, 1.0, s.metric(`alarms_total\{event="CardLocked"\}`))
+	assert.Zero(t, s.terminate())
+}
+
+// What is not understood ends the program with the usage, and nothing is made.
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		arguments []string
+		message   string
+	}{
+		{nil, "expected one of"},
+		{[]string{"sreve"}, "unexpected argument sreve"},
+		{[]string{"dev", "--lissten", "x"}, "unknown flag --lissten"},
+		{[]string{"dev", "now"}, "unexpected argument now"},
+		{[]string{"dev", "--test-keys", "nowhere.json"}, "nowhere.json"},
+		{[]string{"serve"}, "missing flags: --config"},
+		{[]string{"serve", "--config", "x", "--pin", "1234"}, "unknown flag --pin"},
+		{[]string{"bench", "load", "--for", "soon"}, "--for"},
+		{[]string{"bench", "load", "--for", "0s"}, "--for: 0s, expected at least 1ms"},
+		{[]string{"bench", "load", "--callers", "0"}, "--callers: 0, expected at least 1"},
+		{[]string{"card"}, "expected"},
+		{[]string{"card", "unlock"}, "missing flags"},
+		{[]string{"vectors", "replay", "--target", "moon"}, "--target"},
+	} {
+		dir := t.TempDir()
+		status, out := run(t, c.arguments, inFolder(dir))
+		assert.NotZero(t, status, c.arguments)
+		assert.Contains(t, out, c.message, c.arguments)
+		assert.Contains(t, out, "Usage: pursekeeper", c.arguments)
+		made, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		assert.Empty(t, made)
+	}
+	status, out := run(t, []string{"--help"})
+	assert.Zero(t, status)
+	for _, command := range []string{"dev", "serve", "demo", "vectors replay", "bench load", "card unlock"} {
+		assert.Contains(t, out, "\n  "+command)
+	}
+}
+
+func TestClientCommandsNameWhatIsMissing(t *testing.T) {
+	dir := t.TempDir()
+	arguments := []string{"card", "unlock", "--tls", dir, "--set", "demo", "--serial", "1", "--reason", "x"}
+	status, out := run(t, arguments)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, "client certificate: ")
+	assert.Contains(t, out, "officer.crt")
+	h := newHome(t)
+	arguments[3] = h.path("tls")
+	status, out = run(t, append(arguments, "--server", "https://"+busyPort(t)+"0"))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, "pursekeeper: ")
+}

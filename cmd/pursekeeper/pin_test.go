@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
+)
+
+// vault answers, over TLS, what reading one field of a key-value secret by a token asks.
+func vault(t *testing.T, h home, pin string) (spec string, reads *atomic.Int64) {
+	t.Helper()
+	reads = new(atomic.Int64)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var data any
+		switch {
+		case r.URL.Path == "/v1/sys/seal-status":
+			_ = json.NewEncoder(w).Encode(map[string]any{"sealed": false, "initialized": true, "t": 3, "n": 5})
+			return
+		case r.Header.Get("X-Vault-Token") != "vault-token":
+			http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden)
+			return
+		case r.URL.Path == "/v1/auth/token/lookup-self":
+			data = map[string]any{"ttl": 0, "renewable": false, "expire_time": nil}
+		case r.URL.Path == "/v1/secret/data/hsm/token":
+			reads.Add(1)
+			data = map[string]any{"data": map[string]any{"pin": pin}, "metadata": map[string]any{"version": 1}}
+		default:
+			http.Error(w, `{"errors":[]}`, http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": data})
+	}))
+	t.Cleanup(server.Close)
+	h.write("vault-ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	h.write("vault-token", "vault-token\n")
+	return fmt.Sprintf("pin: {vault: {address: %q, caFile: %q, mount: secret, path: hsm/token, field: pin, token: {file: vault-token}}}",
+		server.URL, h.path("vault-ca.crt")), reads
+}
+
+// The PIN comes from a file, the environment or Vault, and is in no log.
+func TestServePINSources(t *testing.T) {
+	h := newHome(t)
+	pin := strings.TrimSpace(h.read("pin"))
+	spec, reads := vault(t, h, pin)
+	for i, c := range []struct{ name, spec, env string }{
+		{"file", "pin: {file: pin}", ""},
+		{"environment", "pin: {env: TEST_PIN}", "TEST_PIN=" + pin},
+		{"vault", spec, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.t = t
+			s := serveChild(h, h.config("serve.yaml", edit{`pin: .*`, c.spec}), withEnv(c.env))
+			on := &platform{}
+			on.use(s)
+			require.NoError(t, newWallet(t, on, "demo", uint64(i)).load(t.Context()))
+			assert.True(t, s.ready())
+			assert.Zero(t, s.terminate())
+			assert.NotContains(t, s.out.String(), pin)
+		})
+	}
+	assert.EqualValues(t, 1, reads.Load())
+}
+
+func TestServeWithoutItsPINSource(t *testing.T) {
+	h := newHome(t)
+	status, out := run(t, []string{"serve", "--config", h.config("serve.yaml", edit{`pin: .*`, "pin: {env: TEST_PIN_THAT_IS_NOT_SET}"})})
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, "environment variable TEST_PIN_THAT_IS_NOT_SET: it is not set")
+}
+
+// With a refused PIN the service stays up, unready, and makes no second try, until an operator mends the PIN and says so.
+func TestServeWithAWrongPIN(t *testing.T) {
+	h := newHome(t)
+	right := h.read("pin")
+	h.write("pin", "not-the-pin\n")
+	token, control := hsmtest.NewFaultToken(t)
+	s := serveChild(h, h.config("serve.yaml", behindFaults(token)), withEnv(token.Env()...))
+	s.says("the token refused the PIN; after mending it, send SIGHUP")
+	unready := func(logins uint64) {
+		t.Helper()
+		eventually(t, "latched", func() bool { return control.Stats().Logins == logins && s.metric("token_pin_latched") == 1 })
+		on := &platform{}
+		on.use(s)
+		stop := traffic(wallets(t, on, 2), (*wallet).load)
+		time.Sleep(500 * time.Millisecond)
+		stop()
+		assert.NotZero(t, on.failures.Load())
+		assert.Zero(t, on.loads.Load())
+		status, body := s.ask("/readyz")
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		assert.Contains(t, body, "PIN")
+		status, _ = s.ask("/healthz")
+		assert.Equal(t, http.StatusOK, status, "alive: a supervisor must not start it again")
+		assert.Equal(t, logins, control.Stats().Logins)
+		assert.Equal(t, logins, control.Stats().PINRefused)
+	}
+	unready(1)
+	s.signal(syscall.SIGHUP)
+	unready(2)
+	h.write("pin", right)
+	unready(2)
+	s.signal(syscall.SIGHUP)
+	eventually(t, "ready", s.ready)
+	on := &platform{}
+	on.use(s)
+	require.NoError(t, newWallet(t, on, "demo-sm4", 9).load(t.Context()))
+	assert.EqualValues(t, 3, control.Stats().Logins)
+	rulesKept(t, control)
+	assert.Zero(t, s.terminate())
+}
+
+// SIGHUP to a service that is well changes nothing.
+func TestServeHangUp(t *testing.T) {
+	h := newHome(t)
+	s := serveChild(h, h.config("serve.yaml"))
+	s.signal(syscall.SIGHUP)
+	s.says(`"msg":"SIGHUP","pinTriedAgain":false`)
+	assert.True(t, s.ready())
+	assert.Equal(t, 1.0, s.metric("token_generation"))
+	assert.Zero(t, s.terminate())
+}
+
+func TestServeNamesAPortInUse(t *testing.T) {
+	h := newHome(t)
+	for _, field := range []string{"listen", "admin"} {
+		status, out := run(t, []string{"serve", "--config", h.config("serve.yaml", edit{"^" + field + `: .*`, field + ": " + busyPort(t)})})
+		assert.Equal(t, 1, status)
+		assert.Contains(t, out, field+": listen tcp")
+		assert.Contains(t, out, "address already in use")
+	}
+	_, err := os.Stat(h.path("state.db"))
+	require.NoError(t, err)
+}
