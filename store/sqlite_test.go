@@ -126,3 +126,19 @@ func TestSQLiteOpensAgain(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, before, after)
 }
+
+// Many callers share commits, one caller never waits for company.
+func TestGroupsGrowWithTheCallers(t *testing.T) {
+	for callers, groupsOf := range map[int]func(perCommit float64) bool{
+		1:  func(perCommit float64) bool { return perCommit == 1 },
+		64: func(perCommit float64) bool { return perCommit >= 8 },
+	} {
+		s, err := store.OpenSQLite(t.Context(), placeSQLite(t))
+		require.NoError(t, err)
+		runCallers(t, s, callers, 30*callers, freshLoads())
+		stats := s.Stats()
+		perCommit := float64(stats.Changes.Load()) / float64(stats.Groups.Load())
+		assert.True(t, groupsOf(perCommit), "%d callers: %.1f changes in a commit", callers, perCommit)
+		require.NoError(t, s.Close())
+	}
+}

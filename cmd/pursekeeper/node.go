@@ -235,12 +235,38 @@ func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
 			stop(exitCode(hsm.ExitRestart))
 			return
 		case <-n.again:
-			n.log.Info("SIGHUP", "pinTriedAgain", n.token.Unlatch())
+			tried := n.token.Unlatch()
+			n.log.Info("SIGHUP", "pinTriedAgain", tried)
+			if tried {
+				go n.unlatched(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
+
+// unlatched records what a start records, once the token has taken the PIN that an operator mended; not when it does not soon.
+func (n *node) unlatched(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, unlatchTime)
+	defer cancel()
+	for n.token.State() != hsm.StateReady {
+		select {
+		case <-time.After(stateInterval):
+		case <-ctx.Done():
+			return
+		}
+	}
+	if err := n.signer.Start(ctx, n.exposures(ctx)); err != nil {
+		n.log.Error("the start could not be recorded", "error", err)
+	}
+}
+
+// A token that is being opened is looked at every stateInterval, for unlatchTime at most.
+const (
+	stateInterval = 100 * time.Millisecond
+	unlatchTime   = 30 * time.Second
+)
 
 // close ends what newNode opened, the store before the token.
 func (n *node) close() (err error) {

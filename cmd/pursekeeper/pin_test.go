@@ -115,6 +115,7 @@ func TestServeWithAWrongPIN(t *testing.T) {
 	unready(2)
 	s.signal(syscall.SIGHUP)
 	eventually(t, "ready", s.ready)
+	s.says("key exposure") // tried and recorded now, as at any start
 	on := &platform{}
 	on.use(s)
 	require.NoError(t, newWallet(t, on, "demo-sm4", 9).load(t.Context()))
