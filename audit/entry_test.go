@@ -1,0 +1,86 @@
+package audit
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func whole() Entry {
+	return Entry{
+		Time: time.Date(2024, 1, 31, 23, 59, 59, 123456789, time.FixedZone("CST", 8*3600)), Event: "AuthorizeLoad",
+		Client: "platform", Role: "platform", Policy: "ab12", KeySet: "demo", Card: "3105228000001117", Purse: "EP",
+		Transaction: "demo/3105228000001117/EP/LOAD/0007/A1B2C3D4", Settlement: "s",
+		Key: &Key{Set: "demo", Kind: "load", Version: 1, KCV: "26C9F7"}, Boundary: "TOKEN",
+		Inputs:  Inputs{Initialize: "000003E8", AmountFen: 100, Terminal: "112233445566", Date: "20240131", Time: "235959", TAC: "5D5364F0"},
+		Outcome: "APPROVED", Detail: "<d>", MAC2: "60B7B5B7",
+		Settled: []Settled{{Transaction: "t", Outcome: "APPLIED", Evidence: "COUNTER"}},
+	}
+}
+
+// The encoding is a contract with whoever reads the record later: these are its bytes.
+func TestEncodingIsTheseBytes(t *testing.T) {
+	const want = `{"v":1,"time":"2024-01-31T15:59:59.123456Z","event":"AuthorizeLoad","client":"platform","role":"platform","policy":"ab12",` +
+		`"keySet":"demo","card":"3105228000001117","purse":"EP","transaction":"demo/3105228000001117/EP/LOAD/0007/A1B2C3D4","settlement":"s",` +
+		`"key":{"set":"demo","kind":"load","version":1,"kcv":"26C9F7"},"boundary":"TOKEN",` +
+		`"inputs":{"initialize":"000003E8","amountFen":100,"terminal":"112233445566","date":"20240131","time":"235959","tac":"5D5364F0"},` +
+		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}]}`
+	line, err := whole().Encode()
+	require.NoError(t, err)
+	assert.Equal(t, want, string(line))
+	assert.NotContains(t, string(line), "\n")
+	again, err := whole().Encode()
+	require.NoError(t, err)
+	assert.Equal(t, line, again)
+}
+
+func TestAnEntryComesBackAsItWas(t *testing.T) {
+	line, err := whole().Encode()
+	require.NoError(t, err)
+	back, err := Decode(line)
+	require.NoError(t, err)
+	want := whole()
+	want.Version = Version
+	want.Time = time.Date(2024, 1, 31, 15, 59, 59, 123456000, time.UTC)
+	assert.Equal(t, want, back)
+
+	value := reflect.ValueOf(back)
+	for i := range value.NumField() {
+		assert.False(t, value.Field(i).IsZero(), "%s is in no test", value.Type().Field(i).Name)
+	}
+}
+
+func TestWhatIsNotThereIsLeftOut(t *testing.T) {
+	line, err := Entry{Time: time.Unix(0, 0), Event: Started, Outcome: "OK"}.Encode()
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"v":1,"time":"1970-01-01T00:00:00Z","event":"Started","outcome":"OK"}`, string(line))
+}
+
+func TestAnEntryWithoutItsCoreIsRefused(t *testing.T) {
+	for name, change := range map[string]func(*Entry){
+		"time": func(e *Entry) { e.Time = time.Time{} }, "event": func(e *Entry) { e.Event = "" }, "outcome": func(e *Entry) { e.Outcome = "" },
+	} {
+		e := whole()
+		change(&e)
+		_, err := e.Encode()
+		require.ErrorContains(t, err, name)
+	}
+}
+
+func TestAnotherVersionIsNotRead(t *testing.T) {
+	line, err := whole().Encode()
+	require.NoError(t, err)
+	for _, other := range []string{`{"v":2`, `{"v":0`, `{"v":-1`} {
+		_, err := Decode([]byte(strings.Replace(string(line), `{"v":1`, other, 1)))
+		require.ErrorContains(t, err, "version")
+	}
+	_, err = Decode([]byte(`{"v":1`))
+	require.Error(t, err)
+	var raw map[string]any
+	require.NoError(t, json.Unmarshal(line, &raw))
+}
