@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,15 +33,18 @@ type request struct {
 	gone atomic.Bool // swapped to true by the first of: delivered, abandoned
 }
 
-// deliver hands the card key over, or wipes it when nobody waits.
+// deliver hands the card key over, or wipes it when nobody waits. The copy comes before the swap: should locked memory run out, the
+// request is still to be answered.
 func (r *request) deliver(key []byte, err error) {
+	var mine secret.Bytes
+	if err == nil {
+		mine = secret.Copy(key) // dies with the memoryLoan of the caller
+	}
 	if !r.gone.CompareAndSwap(false, true) {
+		mine.Wipe()
 		return
 	}
-	if err == nil {
-		r.key = secret.Copy(key) // dies with the memoryLoan of the caller
-	}
-	r.err = err
+	r.key, r.err = mine, err
 	close(r.done)
 }
 
@@ -85,6 +89,14 @@ func (g *generation) queueBatch(e *entry, p *parent) {
 func (g *generation) postBatch(e *entry, p *parent) error {
 	var taken []*request // written before each call, read by the watcher when that call hangs
 	j := newJob(func(s *session) (_, fault error) {
+		defer func() {
+			if panicked := recover(); panicked != nil { // nobody waits for the job: who waits for a card key hears of it here
+				err := fmt.Errorf("%w: %v", errBatch, panicked)
+				answer(taken, nil, err)
+				answer(p.batch.take(maxAll), nil, err)
+				g.token.log.Error("card keys not made", "key", e.spec.Label, "error", err)
+			}
+		}()
 		for {
 			taken = p.batch.take(maxBatch)
 			if len(taken) == 0 {
@@ -105,8 +117,8 @@ func (g *generation) postBatch(e *entry, p *parent) error {
 			}
 		}
 	})
-	g.hold(p)
-	j.released = func() { g.drop(p) }
+	g.holdFor(e, p)
+	j.released = func() { g.dropFor(e, p) }
 	j.lost = func(err error) { answer(taken, nil, err) }
 	if err := g.post(g.jobs, j); err != nil {
 		j.release()
@@ -114,6 +126,9 @@ func (g *generation) postBatch(e *entry, p *parent) error {
 	}
 	return nil
 }
+
+// errBatch says that card keys could not be made for a reason of this process, such as no more locked memory.
+var errBatch = errors.New("derive card keys: the process failed")
 
 const maxAll = int(^uint(0) >> 1)
 
@@ -148,21 +163,29 @@ func answer(taken []*request, keys []byte, err error) {
 // cardKeys makes the card keys that taken ask for in one call. They arrive in the session's locked memory, are copied into
 // locked memory of each caller, and are cleared here before the session does anything else.
 func (s *session) cardKeys(e *entry, p *parent, taken []*request) error {
-	if s.batch.Len() == 0 {
-		s.batch = secret.New(maxBatch * suite.KeySize)
-	}
 	var factors [maxBatch * suite.KeySize]byte // what is encrypted: card numbers, no secret
 	for i, r := range taken {
 		copy(factors[i*suite.KeySize:], r.data[:])
 	}
 	n := len(taken) * suite.KeySize
 	keys := s.batch.Reveal("to receive card keys from the token")[:n]
+	defer clear(keys)
 	if err := s.encrypt(e.dialect.ecb, p.key, nil, factors[:n], keys); err != nil {
-		clear(keys)
 		return err
 	}
 	answer(taken, keys, nil)
-	clear(keys)
+	return nil
+}
+
+// reserve takes the locked memory of a session that is to make card keys, before its first job: that there is none left is an error
+// here, where secret.New panics.
+func (s *session) reserve() (err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			err = fmt.Errorf("memory of a session: %v", panicked)
+		}
+	}()
+	s.batch = secret.New(maxBatch * suite.KeySize)
 	return nil
 }
 

@@ -84,6 +84,10 @@ func (c *ScratchCard) fill(g *generation, s *session, sc *Scratch, key secret.By
 
 // Lend lends the card key and L‖L of its left half, for keyderive.CardOf, under the duties of keyderive.Key.
 func (c *ScratchCard) Lend(ctx context.Context, use func(whole, left keyderive.Unit) error) error {
+	if err := c.scratch.begin(); err != nil {
+		return err
+	}
+	defer c.scratch.entry.drop()
 	g, e := c.scratch.generation, c.scratch.entry
 	if c.memory.Len() != 0 {
 		if err := ctx.Err(); err != nil {
@@ -97,7 +101,7 @@ func (c *ScratchCard) Lend(ctx context.Context, use func(whole, left keyderive.U
 		}
 		return use(whole, left)
 	}
-	return g.do(ctx, g.jobs, g.loanJob(e, func(l *loan) error {
+	j := g.loanJob(e, func(l *loan) error {
 		purpose := e.spec.cardPurpose()
 		whole := &tokenUnit{loan: l, key: c.whole, other: c.other, depth: depthCard, purpose: purpose}
 		left := &tokenUnit{loan: l, key: c.other, depth: depthCard} // of no purpose, unless the kind has use for it
@@ -105,10 +109,13 @@ func (c *ScratchCard) Lend(ctx context.Context, use func(whole, left keyderive.U
 			left.purpose = purpose
 		}
 		return use(whole, left)
-	}))
+	})
+	e.hold()
+	j.released = e.drop
+	return g.do(ctx, g.jobs, j)
 }
 
-// Close destroys the card key. No Lend may be running.
+// Close destroys the card key, as Scratch.Close does.
 func (c *ScratchCard) Close() error {
 	c.memory.Wipe()
 	return c.scratch.Close()
@@ -137,12 +144,6 @@ func (l *memoryLoan) card(key secret.Bytes) (whole, left keyderive.Unit, err err
 // there are hundreds: the bulk path of a key at the CARD boundary. Cards are used on the caller's goroutine; several callers may
 // share the work. use may keep nothing of a card.
 func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyderive.Factor, use func(i int, card keyderive.Card) error) error {
-	if k.spec.Boundary != keyderive.BoundaryCard {
-		return fmt.Errorf("key %q: many cards at once: boundary %v: %w", k.spec.Label, k.spec.Boundary, keyderive.ErrUnsupported)
-	}
-	if path.Len() != k.spec.IssuerLevels {
-		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", k.spec.Label, path.Len(), k.spec.IssuerLevels)
-	}
 	g, err := k.token.generation()
 	if err != nil {
 		return err
@@ -151,8 +152,13 @@ func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyder
 	if err != nil {
 		return err
 	}
-	if path.Len() > 0 && e.right == mayEncrypt {
-		return fmt.Errorf("key %q: many cards at once: derive issuer levels: %w", k.spec.Label, keyderive.ErrUnsupported)
+	switch {
+	case e.spec.Boundary != keyderive.BoundaryCard:
+		return fmt.Errorf("key %q: many cards at once: boundary %v: %w", e.spec.Label, e.spec.Boundary, keyderive.ErrUnsupported)
+	case path.Len() != e.spec.IssuerLevels:
+		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
+	case path.Len() > 0 && e.right == mayEncrypt:
+		return fmt.Errorf("key %q: many cards at once: derive issuer levels: %w", e.spec.Label, keyderive.ErrUnsupported)
 	}
 	p, err := g.parent(ctx, e, path)
 	if err != nil {

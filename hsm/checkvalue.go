@@ -11,7 +11,7 @@ import (
 
 // checkValue computes a key's check value in the token (EPURSE.md §8), by the one right that the key has. A key that only
 // derives answers with a generic secret of three bytes, derived from one zero block, extractable, and public as every check
-// value is.
+// value is. A token that refuses to derive what can be read is believed its own CKA_CHECK_VALUE, where it fills it.
 func (s *session) checkValue(d dialect, key pkcs11.ObjectHandle, may rights) (v kcv.Value, err error) {
 	block := zeros[:d.alg.BlockSize()]
 	if may&mayEncrypt != 0 {
@@ -22,17 +22,54 @@ func (s *session) checkValue(d dialect, key pkcs11.ObjectHandle, may rights) (v 
 		return kcv.Value(out[:kcv.Size]), nil
 	}
 	object, err := s.derive(d.deriveECB, key, block, pkcs11.CKK_GENERIC_SECRET, kcv.Size, extractable)
+	if classOf(err) == classRequest {
+		return s.filledCheckValue(key, err)
+	}
 	if err != nil {
 		return v, fmt.Errorf("check value: %w", err)
 	}
 	err = s.value(object, v[:])
-	if gone := s.destroy(object); err == nil {
+	if gone := s.destroy(object); gone != nil && classOf(err) <= classRequest {
 		err = gone
+	} else if classOf(err) == classRequest {
+		return s.filledCheckValue(key, err)
 	}
 	if err != nil {
 		return kcv.Value{}, fmt.Errorf("check value: %w", err)
 	}
 	return v, nil
+}
+
+// filledCheckValue is CKA_CHECK_VALUE in the place of a check value that the token refused to compute; the refusal stands where
+// the token has none.
+func (s *session) filledCheckValue(key pkcs11.ObjectHandle, refusal error) (kcv.Value, error) {
+	filled, known, err := s.checkValueAttribute(key)
+	if err == nil && !known {
+		err = refusal
+	}
+	if err != nil {
+		return kcv.Value{}, fmt.Errorf("check value: %w", err)
+	}
+	return filled, nil
+}
+
+// checkValueAttribute reads CKA_CHECK_VALUE, which has three bytes, or none where the token does not fill it (rule 10).
+func (s *session) checkValueAttribute(key pkcs11.ObjectHandle) (v kcv.Value, known bool, err error) {
+	filled, known, err := s.attribute(key, pkcs11.CKA_CHECK_VALUE)
+	if err != nil || !known {
+		return v, false, err
+	}
+	return filledValue(filled)
+}
+
+func filledValue(filled []byte) (v kcv.Value, known bool, err error) {
+	switch len(filled) {
+	case 0:
+		return v, false, nil
+	case kcv.Size:
+		return kcv.Value(filled), true, nil
+	}
+	return v, false, fmt.Errorf("%w: CKA_CHECK_VALUE has %d bytes, expected %d", ErrAttributes, len(filled), kcv.Size)
 }
 
 // compareCheckValue holds a key object against the catalogue's value, and against CKA_CHECK_VALUE where the token fills it.
@@ -44,11 +81,11 @@ func (s *session) compareCheckValue(e *entry) error {
 	if got != e.spec.KCV {
 		return fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, e.spec.KCV)
 	}
-	filled, known, err := s.attribute(e.master.key, pkcs11.CKA_CHECK_VALUE)
+	filled, known, err := s.checkValueAttribute(e.master.key)
 	if err != nil {
 		return fmt.Errorf("check value: %w", err)
 	}
-	if known && len(filled) >= kcv.Size && kcv.Value(filled[:kcv.Size]) != got {
+	if known && filled != got {
 		return fmt.Errorf("%w: CKA_CHECK_VALUE disagrees with the key", ErrKCVMismatch)
 	}
 	return nil

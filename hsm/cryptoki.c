@@ -93,7 +93,7 @@ static pk_ulong template_of(attribute *t, pk_ulong *key_type, int rights, pk_ulo
 	t[n++] = (attribute){CKA_CLASS, &secret_key, sizeof secret_key};
 	t[n++] = (attribute){CKA_KEY_TYPE, key_type, sizeof *key_type};
 	FLAG(CKA_TOKEN, rights & PK_TOKEN);
-	FLAG(CKA_PRIVATE, !(rights & PK_OPEN));
+	FLAG(CKA_PRIVATE, !(rights & PK_OPEN) || rights & PK_PRIVATE);
 	FLAG(CKA_SENSITIVE, !(rights & PK_OPEN));
 	FLAG(CKA_EXTRACTABLE, rights & PK_OPEN);
 	FLAG(CKA_ENCRYPT, rights & PK_ENCRYPT);

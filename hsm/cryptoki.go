@@ -43,6 +43,7 @@ const (
 	mayDerive   rights = C.PK_DERIVE
 	onToken     rights = C.PK_TOKEN
 	extractable rights = C.PK_OPEN
+	private     rights = C.PK_PRIVATE // with extractable
 )
 
 // loadCryptoki finds the function list of the module at path, which the binding has loaded before.

@@ -24,7 +24,8 @@ enum {
 	PK_DECRYPT = 2,
 	PK_DERIVE = 4,
 	PK_TOKEN = 8, /* a token object, not modifiable and not copyable; without it, an object of the session */
-	PK_OPEN = 16  /* not sensitive, extractable: check values and the extraction that Exposure tries, nothing else */
+	PK_OPEN = 16, /* not sensitive, extractable, not private: check values and the extraction that Exposure tries, nothing else */
+	PK_PRIVATE = 32 /* with PK_OPEN: private all the same */
 };
 
 pk_ulong pk_load(const char *path, pk_list **list);

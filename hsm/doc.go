@@ -2,10 +2,10 @@
 // binding, and the place where the ten rules of DESIGN §5 are kept:
 //
 //	rule 1   module.go                one owner of the loaded module
-//	rule 2   start.go                 one login per generation, by the keeper, on the anchor session
+//	rule 2   start.go, login.go       one login per generation, by the keeper, on the anchor session
 //	rule 3   session.go, worker.go    a session serves one call at a time; discarded by return code
-//	rule 4   keeper.go                recovery: reopen, then finalize and initialize; a new generation each time
-//	rule 5   start.go, keeper.go      the PIN latch
+//	rule 4   keeper.go                recovery: reopen, then finalize and initialize; a new generation each time; the breaker
+//	rule 5   login.go, keeper.go      the PIN latch
 //	rule 6   lookup.go, loan.go       a lookup yields exactly one object; card keys die in the loan that made them
 //	rule 7   job.go, watch.go         calls in flight, waiters and hanging calls are bounded; exit 75
 //	rule 8   selftest.go, entry.go    known-answer and check-value tests before traffic

@@ -8,6 +8,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
@@ -19,6 +20,7 @@ type entry struct {
 	dialect dialect
 	master  *parent // TOKEN and CARD: the master's object
 	sealed  *sealed // PROCESS: the master's ciphertext
+	loans   *loans  // of a replay's key, which ends before its generation; nil of a configured one
 	failed  atomic.Pointer[error]
 }
 
@@ -27,6 +29,19 @@ func (e *entry) failure() error {
 		return fmt.Errorf("key %q: %w", e.spec.Label, *err)
 	}
 	return nil
+}
+
+// hold and drop count what may use the objects of a replay's key: its Lends, and jobs, which may outlast them.
+func (e *entry) hold() {
+	if e.loans != nil {
+		e.loans.hold()
+	}
+}
+
+func (e *entry) drop() {
+	if e.loans != nil {
+		e.loans.drop()
+	}
 }
 
 func (e *entry) fail(err error) { e.failed.Store(&err) }
@@ -50,11 +65,11 @@ func (s *KeySpec) features(p Profile) []feature {
 	switch s.Boundary {
 	case keyderive.BoundaryToken:
 		add(useDerive, useECB, useCBC)
-		if p.XORKeys != 0 && s.Kind.Folds() {
+		if p.XORKeys != 0 && s.Kind.Folds() && s.Algorithm == suite.TDES {
 			add(useXOR)
 		}
 	case keyderive.BoundaryCard:
-		add(useECB)
+		add(useECB, useBatch)
 		if s.masterRight(p) == mayDerive {
 			add(useDerive)
 		}
@@ -62,6 +77,71 @@ func (s *KeySpec) features(p Profile) []feature {
 		list = append(list, feature{use: useSeal})
 	}
 	return list
+}
+
+// maxBlamed is how many starts in a row a key may spoil while others are good.
+const maxBlamed = 3
+
+// resolveAll resolves keys before traffic. A fault of the device ends the start. But a token says "general error" of the whole
+// device and of a single key or mechanism alike: a key that draws it in maxBlamed starts in a row, in each of which other keys
+// are good, fails closed, and the token serves the others.
+func (g *generation) resolveAll(anchor *session, specs []KeySpec) error {
+	blamed := g.token.blamed
+	faults := map[string]error{}
+	var suspects []KeySpec
+	for _, spec := range specs {
+		e, err := g.resolve(anchor, spec)
+		switch {
+		case err == nil:
+			g.entries[spec.Label] = e
+			delete(blamed, spec.Label)
+		case vague(err):
+			suspects = append(suspects, spec)
+			faults[spec.Label] = err
+		default:
+			return err
+		}
+	}
+	var again error
+	for _, spec := range suspects {
+		err := faults[spec.Label]
+		if !g.anyGood() {
+			return err
+		}
+		if blamed[spec.Label]++; blamed[spec.Label] < maxBlamed {
+			again = fmt.Errorf("%w: %w", errAgain, err)
+		}
+	}
+	if again != nil {
+		return again
+	}
+	for _, spec := range suspects {
+		e := &entry{spec: spec}
+		e.fail(fmt.Errorf("in %d starts, while other keys were good: %v", blamed[spec.Label], faults[spec.Label])) // no code: it is the key's
+		g.entries[spec.Label] = e
+		g.token.log.Error("key fails closed", "key", spec.Label, "error", e.failure())
+	}
+	return nil
+}
+
+func (g *generation) anyGood() bool {
+	for _, e := range g.entries {
+		if e.failure() == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// vague reports an error of the device class that may be one key's or mechanism's: those that the standard explains no further,
+// and a vendor's.
+func vague(err error) bool {
+	var code pkcs11.Error
+	if classOf(err) != classDevice || !errors.As(err, &code) {
+		return false
+	}
+	_, known := returnCodes[code]
+	return !known || doubtful[code]
 }
 
 // resolve finds the key and holds it against the catalogue. The error is of the token: what is wrong with the key is in the

@@ -15,7 +15,7 @@ var (
 	ErrUnavailable = errors.New("the token is unavailable")
 	// ErrBusy: more callers wait than Config.Queue allows.
 	ErrBusy = errors.New("too many callers wait for the token")
-	// ErrPINLatched: the PIN was refused, or one try is left; no login is made until Token.Unlatch. It is ErrUnavailable too.
+	// ErrPINLatched: the PIN was refused or may have been, or one try is left; no login is made until Token.Unlatch. It is ErrUnavailable too.
 	ErrPINLatched = fmt.Errorf("%w: the PIN is latched until an operator acts", ErrUnavailable)
 	// ErrKeyNotFound: no object, or no configured key, has the label.
 	ErrKeyNotFound = errors.New("key not found")
@@ -25,7 +25,7 @@ var (
 	ErrKCVMismatch = errors.New("check value mismatch")
 	// ErrAttributes: the object's attributes are weaker, or give more rights, than the key's boundary needs.
 	ErrAttributes = errors.New("key attributes refused")
-	// ErrExists: an object has the label already.
+	// ErrExists: an object has the label already, or a key of another spec is configured under it.
 	ErrExists = errors.New("an object has the label already")
 	// ErrOwned: another owner in this process holds the module (rule 1).
 	ErrOwned = errors.New("the module has an owner already")
@@ -40,11 +40,16 @@ var (
 // ExitRestart is the exit status that asks the supervisor for a new process (rule 7): EX_TEMPFAIL.
 const ExitRestart = 75
 
-// Errors of this package's own calls. Each is of the session class: the session is not trusted with another call.
+// Errors of this package's own calls. The first two are of the session class: the session is not trusted with another call.
+// errRefused is of the PIN class, whatever code comes with it.
 var (
 	errLength     = errors.New("unexpected length")
 	errWrittenOff = errors.New("the call passed its hang limit and is written off")
+	errRefused    = errors.New("the PIN is refused, or may be")
 )
+
+// errAgain marks an error of a start that the next start may not meet. Who gives it bounds how often.
+var errAgain = errors.New("to be tried again")
 
 // class is whose fault an error is, which decides what happens to the session and the generation (rules 3 to 5).
 type class uint8
@@ -69,6 +74,8 @@ func classOf(err error) class {
 	}
 	var code pkcs11.Error
 	switch {
+	case errors.Is(err, errRefused):
+		return classPIN
 	case errors.Is(err, errLength), errors.Is(err, errWrittenOff):
 		return classSession
 	case !errors.As(err, &code):

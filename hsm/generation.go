@@ -55,15 +55,15 @@ func (g *generation) unavailable() error {
 	return fmt.Errorf("%w: generation %d ended: %w", ErrUnavailable, g.number, g.cause)
 }
 
-// discard counts a session that is given up, not closed, since the last initialize.
-func (g *generation) discard() int64 {
-	g.token.discards.Add(1)
-	return g.token.discarded.Add(1)
+// giveUp counts sessions that are given up, not closed, since the last initialize.
+func (t *Token) giveUp(n int) (since int64) {
+	t.discards.Add(uint64(n))
+	return t.discarded.Add(int64(n))
 }
 
 // add starts a worker on a session that is open.
-func (g *generation) add(s *session, queue chan *job, write bool) {
-	w := &worker{generation: g, session: s, queue: queue, write: write}
+func (g *generation) add(s *session, queue chan *job, anchor bool) {
+	w := &worker{generation: g, session: s, queue: queue, anchor: anchor}
 	g.token.watch(s, w)
 	g.running.Add(1)
 	go w.loop()
@@ -76,14 +76,18 @@ func (g *generation) leave(w *worker) {
 	g.running.Add(-1)
 }
 
-// stand starts a worker in the place of one whose call was written off. The session is opened by the new worker's own
+// stand starts a worker in the place of one, not the anchor, whose call was written off. The session is opened by the new worker's own
 // goroutine, for opening may hang as well.
 func (g *generation) stand(gone *worker) {
-	w := &worker{generation: g, queue: gone.queue, write: gone.write, session: g.token.newSession()}
+	w := &worker{generation: g, queue: gone.queue, session: g.token.newSession()}
 	g.token.watch(w.session, w)
 	g.running.Add(1)
 	go func() {
-		if err := w.session.open(g.slot, w.write); err != nil {
+		err := w.session.open(g.slot, false)
+		if err == nil {
+			err = w.session.reserve()
+		}
+		if err != nil {
 			if !errors.Is(err, errWrittenOff) {
 				g.fail(max(classOf(err), classStale), fmt.Errorf("open session: %w", err))
 			}

@@ -22,6 +22,9 @@ func (t *Token) ImportMaster(ctx context.Context, spec KeySpec, key secret.Bytes
 	if err := checkMaster(&spec, key); err != nil {
 		return fmt.Errorf("import master %q: %w", spec.Label, err)
 	}
+	if err := t.mayConfigure(spec); err != nil {
+		return fmt.Errorf("import master: %w", err)
+	}
 	g, err := t.generation()
 	if err != nil {
 		return err
@@ -43,9 +46,12 @@ func (t *Token) ImportMaster(ctx context.Context, spec KeySpec, key secret.Bytes
 }
 
 // Adopt configures a key that is in the token already, made by a ceremony or through another process, with all the checks of
-// Open.
+// Open. A label that is configured with another spec is ErrExists: what callers were told of a key does not change under them.
 func (t *Token) Adopt(ctx context.Context, spec KeySpec) error {
 	if err := spec.validate(); err != nil {
+		return fmt.Errorf("adopt: %w", err)
+	}
+	if err := t.mayConfigure(spec); err != nil {
 		return fmt.Errorf("adopt: %w", err)
 	}
 	g, err := t.generation()
@@ -70,6 +76,10 @@ func (t *Token) Adopt(ctx context.Context, spec KeySpec) error {
 // one that is about to begin finds it in the catalogue.
 func (t *Token) adopt(ctx context.Context, g *generation, e *entry) error {
 	t.mu.Lock()
+	if had, configured := t.specs[e.spec.Label]; configured && had != e.spec {
+		t.mu.Unlock()
+		return fmt.Errorf("adopt: %w", otherSpec(e.spec.Label)) // configured beside this one
+	}
 	t.specs[e.spec.Label] = e.spec
 	current := t.current.Load()
 	t.mu.Unlock()
@@ -78,6 +88,20 @@ func (t *Token) adopt(ctx context.Context, g *generation, e *entry) error {
 		return t.Adopt(ctx, e.spec)
 	}
 	return nil
+}
+
+// mayConfigure refuses a label that is configured as another key.
+func (t *Token) mayConfigure(spec KeySpec) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if had, configured := t.specs[spec.Label]; configured && had != spec {
+		return otherSpec(spec.Label)
+	}
+	return nil
+}
+
+func otherSpec(label string) error {
+	return fmt.Errorf("key %q: %w: it is configured with another spec", label, ErrExists)
 }
 
 func checkMaster(spec *KeySpec, key secret.Bytes) error {

@@ -14,6 +14,7 @@ type job struct {
 	done  chan struct{}
 	err   error // written before done is closed, by the one who finished it
 	panic any   // the same: what use panicked with, raised again in the caller
+	fault error // of the worker: the token's error, kept where run may end by a panic of use and return none
 
 	// run returns what its caller gets, and the first error of the token, for the worker to classify. Where it returns only
 	// the latter, the caller gets that as publicError words it.

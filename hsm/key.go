@@ -116,22 +116,25 @@ func (g *generation) lendFrom(ctx context.Context, e *entry, p *parent, use func
 	j := g.loanJob(e, func(l *loan) error {
 		return use(&tokenUnit{loan: l, key: p.key, depth: depthLent, purpose: keyderive.ToDerive})
 	})
-	j.released = func() { g.drop(p) }
+	e.hold()
+	j.released = func() { g.dropFor(e, p) } // p is held by the caller of this function
 	return g.do(ctx, g.jobs, j)
 }
 
 // loanJob is one loan inside the token: use runs on a worker, and what it derived is destroyed before the job ends, also when it
 // panics.
 func (g *generation) loanJob(e *entry, use func(*loan) error) *job {
-	return newJob(func(s *session) (result, fault error) {
+	j := newJob(nil)
+	j.run = func(s *session) (result, fault error) {
 		loan := &loan{session: s, spec: &e.spec, dialect: e.dialect, profile: &g.token.config.Profile}
 		loan.derived = loan.first[:0]
 		defer func() {
 			loan.end()
-			fault = loan.fault
+			fault, j.fault = loan.fault, loan.fault
 		}()
 		return use(loan), nil
-	})
+	}
+	return j
 }
 
 // lendSealed is the PROCESS boundary: the master is in locked memory from here to the end of the Lend.
@@ -142,6 +145,8 @@ func (g *generation) lendSealed(ctx context.Context, e *entry, path keyderive.Pa
 		return nil, fault
 	})
 	j.discard = func() { master.Wipe() } // the caller left: nobody else has seen it
+	e.hold()
+	j.released = e.drop
 	if err := g.do(ctx, g.jobs, j); err != nil {
 		return err
 	}

@@ -92,11 +92,17 @@ func TestAttributesRefused(t *testing.T) {
 
 // The right of a CARD master is the least that its levels can do with.
 func TestCardMasterHasTheLeastRight(t *testing.T) {
-	token := openToken(t, configOf(hsmtest.NewToken(t)))
-	for levels, right := range map[int]uint{0: pkcs11.CKA_ENCRYPT, 1: pkcs11.CKA_DERIVE} {
-		spec := specOf(t, "", keyderive.KindTAC, suite.TDES, keyderive.BoundaryCard, levels, loadMaster)
-		spec.Label = []string{"flat", "levels"}[levels]
-		importKey(t, token, spec, loadMaster)
+	made := hsmtest.NewToken(t)
+	first, err := Open(context.Background(), configOf(made))
+	require.NoError(t, err)
+	specs := map[uint]KeySpec{}
+	for levels, right := range []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DERIVE} {
+		specs[right] = specOf(t, []string{"flat", "levels"}[levels], keyderive.KindTAC, suite.TDES, keyderive.BoundaryCard, levels, loadMaster)
+		importKey(t, first, specs[right], loadMaster)
+	}
+	require.NoError(t, first.Close())
+	token := openToken(t, configOf(made)) // which is told of no key
+	for right, spec := range specs {
 		onAnchor(t, token, func(s *session) error {
 			object, err := s.find(pkcs11.CKO_SECRET_KEY, spec.Label)
 			require.NoError(t, err)
@@ -108,8 +114,11 @@ func TestCardMasterHasTheLeastRight(t *testing.T) {
 			}
 			return nil
 		})
-		spec.IssuerLevels = 1 - levels
-		assert.ErrorIs(t, token.Adopt(context.Background(), spec), ErrAttributes)
+		other := spec
+		other.IssuerLevels = 1 - spec.IssuerLevels
+		assert.ErrorIs(t, token.Adopt(context.Background(), other), ErrAttributes)
+		require.NoError(t, token.Adopt(context.Background(), spec))
+		assert.ErrorIs(t, token.Adopt(context.Background(), other), ErrExists)
 	}
 }
 
@@ -226,9 +235,14 @@ func TestSealedMasters(t *testing.T) {
 		spec.Label = label
 		assert.ErrorIs(t, token.Adopt(context.Background(), spec), ErrAttributes, label)
 	}
+	require.NoError(t, token.Close())
+
+	token, err = Open(context.Background(), configOf(made)) // which is told of no key
+	require.NoError(t, err)
 	other := spec
 	other.Algorithm = suite.TDES
 	assert.ErrorIs(t, token.Adopt(context.Background(), other), ErrAttributes)
+	assert.Equal(t, uint64(1), token.Stats().Generation)
 	require.NoError(t, token.Close())
 
 	config := configOf(made)
@@ -344,4 +358,34 @@ func TestScratchDiesWithItsGeneration(t *testing.T) {
 	assert.ErrorIs(t, err, ErrUnavailable)
 	assert.NoError(t, scratch.Close())
 	require.Eventually(t, func() bool { return token.Ready(context.Background()) == nil }, recoveryLimit, tick)
+}
+
+// A configured label keeps its spec: Adopt and ImportMaster refuse another, and leave nothing behind.
+func TestAConfiguredKeyKeepsItsSpec(t *testing.T) {
+	made := hsmtest.NewToken(t)
+	config := configOf(made)
+	spec := specOf(t, "missing", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)
+	config.Keys = []KeySpec{spec}
+	token := openToken(t, config)
+	key := importKey(t, token, specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster), loadMaster)
+	before := objects(t, token)
+	other := key.Spec()
+	other.Boundary = keyderive.BoundaryCard
+	assert.ErrorIs(t, token.Adopt(context.Background(), other), ErrExists)
+	g, err := token.generation()
+	require.NoError(t, err)
+	assert.ErrorIs(t, token.adopt(context.Background(), g, &entry{spec: other}), ErrExists, "configured while it was checked")
+	e, err := g.entry("load")
+	require.NoError(t, err)
+	assert.Equal(t, key.Spec(), e.spec)
+	require.NoError(t, token.Adopt(context.Background(), key.Spec()), "the same again")
+
+	other = spec
+	other.IssuerLevels = 2
+	master := secretOf(t, loadMaster)
+	defer master.Wipe()
+	assert.ErrorIs(t, token.ImportMaster(context.Background(), other, master), ErrExists)
+	assert.Equal(t, before, objects(t, token))
+	contractComputes(t, suite.TDES, importKey(t, token, spec, loadMaster))
+	contractComputes(t, suite.TDES, key)
 }

@@ -54,6 +54,7 @@ func (g *generation) parent(ctx context.Context, e *entry, path keyderive.Path) 
 		}
 		p = &parent{ready: make(chan struct{})}
 		g.levels.keys[key] = p
+		e.hold()
 		go g.deriveLevel(key, p, path, evicted)
 	}
 	p.uses++
@@ -91,6 +92,17 @@ func (g *generation) drop(p *parent) {
 	g.levels.mu.Unlock()
 }
 
+// holdFor and dropFor are hold and drop, of p and of the entry that it is derived from, for a job that may outlast its caller.
+func (g *generation) holdFor(e *entry, p *parent) {
+	g.hold(p)
+	e.hold()
+}
+
+func (g *generation) dropFor(e *entry, p *parent) {
+	g.drop(p)
+	e.drop()
+}
+
 // makeRoom takes some key that nobody uses out of a full cache, for the anchor to destroy. l.mu is held.
 func (l *levels) makeRoom() (evicted *parent, err error) {
 	if len(l.keys) < maxLevelKeys {
@@ -116,6 +128,7 @@ func closed(c <-chan struct{}) bool {
 
 // deriveLevel fills p on the anchor, and destroys the key that made room for it.
 func (g *generation) deriveLevel(key levelKey, p *parent, path keyderive.Path, evicted *parent) {
+	defer key.entry.drop()
 	err := g.do(context.Background(), g.admin, newJob(simple(func(s *session) error {
 		if evicted != nil && evicted.key != 0 {
 			if err := s.destroy(evicted.key); err != nil {
@@ -160,7 +173,7 @@ func (e *entry) deriveDown(s *session, path keyderive.Path) (pkcs11.ObjectHandle
 	return key, nil
 }
 
-// forget destroys the issuer-level keys of an entry that ends before its generation: a key of a replay.
+// forget destroys the issuer-level keys of an entry that ends before its generation: a key of a replay, whose last loan is over.
 func (g *generation) forget(s *session, e *entry) error {
 	g.levels.mu.Lock()
 	var gone []*parent

@@ -92,7 +92,11 @@ func (s *session) checkAttributes(object pkcs11.ObjectHandle, keyType uint, may 
 	if !known || len(value) != 8 || binary.NativeEndian.Uint64(value) != uint64(keyType) {
 		return fmt.Errorf("%w: CKA_KEY_TYPE is not %#x", ErrAttributes, keyType)
 	}
-	for _, expected := range append(rightsOf(may), protection...) {
+	return s.checkFlags(object, append(rightsOf(may), protection...)...)
+}
+
+func (s *session) checkFlags(object pkcs11.ObjectHandle, list ...expectation) error {
+	for _, expected := range list {
 		value, known, err := s.attribute(object, expected.kind)
 		switch {
 		case err != nil:

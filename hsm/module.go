@@ -23,18 +23,35 @@ type module struct {
 	cryptoki cryptoki    // calls with key bytes, and the hot path
 }
 
-// loadModule takes ownership of the module, loads and initializes it. A library that somebody else in this process has
-// initialized is refused: its sessions and its login would be shared with code that does not keep the rules.
-func loadModule(path string) (*module, error) {
-	resolved, err := filepath.EvalSymlinks(path)
+// own takes ownership of the module at path, before it is loaded: to load and initialize it may take for ever.
+func own(path string) (resolved string, err error) {
+	resolved, err = filepath.EvalSymlinks(path)
 	if err != nil {
-		return nil, fmt.Errorf("module: %w", err)
+		return "", fmt.Errorf("module: %w", err)
 	}
 	owners.mu.Lock()
 	defer owners.mu.Unlock()
 	if owners.paths[resolved] {
-		return nil, fmt.Errorf("module %q: %w", resolved, ErrOwned)
+		return "", fmt.Errorf("module %q: %w", resolved, ErrOwned)
 	}
+	owners.paths[resolved] = true
+	return resolved, nil
+}
+
+func disown(resolved string) {
+	owners.mu.Lock()
+	delete(owners.paths, resolved)
+	owners.mu.Unlock()
+}
+
+// loadModule loads and initializes the module that own took, and gives it back when it fails. A library that somebody else in this
+// process has initialized is refused: its sessions and its login would be shared with code that does not keep the rules.
+func loadModule(resolved string) (m *module, err error) {
+	defer func() {
+		if err != nil {
+			disown(resolved)
+		}
+	}()
 	ctx := pkcs11.New(resolved)
 	if ctx == nil {
 		return nil, fmt.Errorf("module %q: cannot be loaded, or is no PKCS#11 module", resolved)
@@ -51,7 +68,6 @@ func loadModule(path string) (*module, error) {
 		ctx.Destroy()
 		return nil, fmt.Errorf("module %q: %w", resolved, err)
 	}
-	owners.paths[resolved] = true
 	return &module{path: resolved, ctx: ctx, cryptoki: calls}, nil
 }
 
@@ -81,9 +97,7 @@ func (m *module) release() error {
 		err = nil
 	}
 	m.ctx.Destroy()
-	owners.mu.Lock()
-	delete(owners.paths, m.path)
-	owners.mu.Unlock()
+	disown(m.path)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/miekg/pkcs11"
 
@@ -81,6 +82,7 @@ func (t *Token) scratch(ctx context.Context, spec KeySpec, key secret.Bytes,
 	private := secret.Copy(key.Reveal("to keep it while the job runs, which may outlast the caller"))
 	spec.IssuerLevels = 1 // so that every mechanism that a replay may need is proven
 	sc := &Scratch{generation: g, entry: &entry{spec: spec}}
+	sc.entry.loans = &loans{last: sc.destroyLate}
 	j := newJob(func(s *session) (result, fault error) {
 		fault = g.prepare(s, sc.entry)
 		if fault == nil {
@@ -132,19 +134,40 @@ func (sc *Scratch) Spec() KeySpec { return sc.entry.spec }
 
 // Lend implements keyderive.Key, as Key.Lend does.
 func (sc *Scratch) Lend(ctx context.Context, path keyderive.Path, use func(keyderive.Unit) error) error {
+	if err := sc.begin(); err != nil {
+		return err
+	}
+	defer sc.entry.drop()
 	if path.Len() == 0 && sc.entry.sealed == nil {
 		return sc.generation.lendFrom(ctx, sc.entry, sc.flat, use)
 	}
 	return sc.generation.lendAt(ctx, sc.entry, path, use)
 }
 
-// Close destroys the key in the token. No Lend may be running. A key whose generation has ended is gone already.
+func (sc *Scratch) begin() error { return sc.entry.loans.begin() }
+
+// Close destroys the key in the token. No Lend may be running; of one that was cancelled the token may still be at work, with the
+// key's objects, and then they are destroyed when that ends. A key whose generation has ended is gone already.
 func (sc *Scratch) Close() error {
+	if !sc.entry.loans.close() {
+		return nil
+	}
+	return sc.destroyNow()
+}
+
+func (sc *Scratch) destroyNow() error {
 	err := sc.generation.do(context.Background(), sc.generation.admin, newJob(simple(sc.destroy)))
 	if errors.Is(err, ErrUnavailable) {
 		return nil
 	}
 	return err
+}
+
+// destroyLate is Close for a key that was in use then: nobody waits for it.
+func (sc *Scratch) destroyLate() {
+	if err := sc.destroyNow(); err != nil {
+		sc.generation.token.log.Warn("key of a replay not destroyed before its generation ends", "error", err)
+	}
 }
 
 func (sc *Scratch) destroy(s *session) error {
@@ -154,4 +177,47 @@ func (sc *Scratch) destroy(s *session) error {
 	}
 	sc.objects = nil
 	return err
+}
+
+// loans counts what uses the objects of a key that ends before its generation: Lends, and the jobs that a cancelled Lend leaves in
+// the token. A handle that was destroyed under a running job would end production's generation.
+type loans struct {
+	last func() // destroys the key: called once it is closed and no longer used
+
+	mu     sync.Mutex // guards what follows
+	n      int
+	closed bool
+}
+
+func (l *loans) begin() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errOver
+	}
+	l.n++
+	return nil
+}
+
+// hold is one more use, by one who has one.
+func (l *loans) hold() {
+	l.mu.Lock()
+	l.n++
+	l.mu.Unlock()
+}
+
+func (l *loans) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n--; l.n == 0 && l.closed {
+		go l.last() // not on this goroutine, which may be a worker's
+	}
+}
+
+// close reports whether nothing uses the key: its closer destroys it.
+func (l *loans) close() (idle bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	return l.n == 0
 }

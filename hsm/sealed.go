@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -61,8 +62,14 @@ func seal(s *session, kek pkcs11.ObjectHandle, spec *KeySpec, key secret.Bytes) 
 	return v, err
 }
 
-// findSealed finds the master's data object and the sealing key, and opens one with the other. Here a token's "general error" is
-// what SoftHSM says of a wrong tag, and no fault of the device: the sealing key was proven just before.
+// wrongTag reports what tokens answer to a ciphertext that does not belong to its tag. SoftHSM's answer is a "general error": where
+// the mechanism was proven just before it is no fault of the device. A fault that says more is.
+func wrongTag(err error) bool {
+	return isCode(err, pkcs11.CKR_GENERAL_ERROR) || isCode(err, pkcs11.CKR_FUNCTION_FAILED) ||
+		isCode(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) || isCode(err, pkcs11.CKR_ENCRYPTED_DATA_LEN_RANGE)
+}
+
+// findSealed finds the master's data object and the sealing key, and opens one with the other.
 func (e *entry) findSealed(s *session) error {
 	kek, err := findKEK(s)
 	if err != nil {
@@ -81,7 +88,7 @@ func (e *entry) findSealed(s *session) error {
 	}
 	e.sealed = &sealed{kek: kek, aad: e.spec.associatedData(), value: value}
 	err = e.checkSealed(s)
-	if c := classOf(err); c == classDevice || isCode(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) {
+	if wrongTag(err) {
 		return fmt.Errorf("%w: the sealed master does not open under its label: %v", ErrAttributes, err)
 	}
 	return err
@@ -101,13 +108,24 @@ func (e *entry) checkSealed(s *session) error {
 	return err
 }
 
-// findKEK finds the sealing key: AES-256, not extractable, for sealing alone.
+// findKEK finds the sealing key: AES-256, not extractable, for sealing alone, and made inside the token, as ensureKEK makes it: nobody
+// else ever had its bytes.
 func findKEK(s *session) (pkcs11.ObjectHandle, error) {
 	kek, err := s.find(pkcs11.CKO_SECRET_KEY, kekLabel)
 	if err != nil {
 		return 0, err
 	}
 	if err := s.checkAttributes(kek, pkcs11.CKK_AES, mayEncrypt|mayDecrypt); err != nil {
+		return 0, fmt.Errorf("sealing key %q: %w", kekLabel, err)
+	}
+	length, known, err := s.attribute(kek, pkcs11.CKA_VALUE_LEN)
+	if err == nil && (!known || len(length) != 8 || binary.NativeEndian.Uint64(length) != kekSize) {
+		err = fmt.Errorf("%w: CKA_VALUE_LEN is not %d", ErrAttributes, kekSize)
+	}
+	if err == nil {
+		err = s.checkFlags(kek, expectation{pkcs11.CKA_LOCAL, "CKA_LOCAL", true, false})
+	}
+	if err != nil {
 		return 0, fmt.Errorf("sealing key %q: %w", kekLabel, err)
 	}
 	return kek, nil

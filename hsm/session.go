@@ -82,7 +82,7 @@ type session struct {
 	module *module
 	handle pkcs11.SessionHandle
 	// batch is locked memory for the card keys of one C_Encrypt over many cards (batch.go). They are copied out and it is
-	// cleared in the same job; the memory itself goes back when the session's worker ends.
+	// cleared in the same job; reserve takes the memory, and it goes back when the session's worker ends.
 	batch secret.Bytes
 }
 

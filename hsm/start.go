@@ -1,16 +1,8 @@
 package hsm
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"time"
-
-	"github.com/miekg/pkcs11"
 )
-
-// pinTimeout bounds the wait for Config.PIN.
-const pinTimeout = 30 * time.Second
 
 // start makes a generation on the keeper's goroutine: slot, anchor session, login, known-answer tests, keys, sessions. Traffic
 // begins only when all of it is done (rule 8). The sessions of a start that failed are left to finalize.
@@ -36,6 +28,12 @@ func (t *Token) start() (g *generation, err error) {
 		if err := s.open(slot, i == 0); err != nil {
 			return nil, fmt.Errorf("open session: %w", err)
 		}
+		if i == 0 {
+			continue // the anchor makes no card keys
+		}
+		if err := s.reserve(); err != nil {
+			return nil, err
+		}
 	}
 	anchor := sessions[0]
 	if err := t.login(anchor, flags); err != nil {
@@ -57,12 +55,8 @@ func (t *Token) start() (g *generation, err error) {
 		if len(missing) == 0 {
 			break
 		}
-		for _, spec := range missing {
-			e, err := g.resolve(anchor, spec)
-			if err != nil {
-				return nil, err
-			}
-			g.entries[spec.Label] = e
+		if err := g.resolveAll(anchor, missing); err != nil {
+			return nil, err
 		}
 	}
 	t.begin(g, sessions)
@@ -106,40 +100,9 @@ func (t *Token) abandon(sessions []*session) {
 	for _, s := range sessions {
 		t.unwatch(s)
 		s.retire()
+		s.end()
 		if s.handle != 0 {
-			t.discarded.Add(1)
+			t.giveUp(1)
 		}
 	}
 }
-
-// errLastTry keeps the last PIN try for a person.
-var errLastTry = errors.New("one PIN try is left")
-
-// login logs the user in, once in the generation (rule 2). The token's own account of its PIN is heeded first, so that no try is
-// wasted: a locked PIN is not tried at all, and the last try is made only after Unlatch.
-func (t *Token) login(anchor *session, flags uint) error {
-	if flags&pkcs11.CKF_USER_PIN_LOCKED != 0 {
-		return fmt.Errorf("log in: %w", pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
-	}
-	if flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0 && !t.ordered.Load() {
-		return fmt.Errorf("log in: %w: %w", errLastTry, pkcs11.Error(pkcs11.CKR_PIN_LOCKED))
-	}
-	ctx, cancel := context.WithTimeout(t.life, pinTimeout)
-	defer cancel()
-	pin, err := t.config.PIN(ctx) // in locked memory, from the source to the end of this function
-	if err != nil {
-		return fmt.Errorf("log in: ask for the PIN: %w", err)
-	}
-	defer pin.Wipe()
-	if pin.Len() == 0 {
-		return errors.New("log in: ask for the PIN: it is empty")
-	}
-	err = anchor.login(pin)
-	t.ordered.Store(false)
-	if err != nil && !isCode(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
-		return fmt.Errorf("log in: %w", err)
-	}
-	return nil
-}
-
-func isCode(err error, code uint) bool { return errors.Is(err, pkcs11.Error(code)) }

@@ -39,13 +39,20 @@ func (s State) String() string {
 type Token struct {
 	config Config
 	log    *slog.Logger
-	module *module
+	module *module // set by first, on the goroutine of Open
 
 	current atomic.Pointer[generation] // nil while there is none that takes traffic
 	last    atomic.Pointer[generation] // the one that began last
 	number  atomic.Uint64              // of the current or last generation
 	keeper  line                       // calls without a session, by the keeper alone
 	ordered atomic.Bool                // the next login was ordered by Unlatch
+
+	// Of whoever starts generations: Open's goroutine, then the keeper.
+	pause  time.Duration  // before the next start (keeper.go)
+	began  time.Time      // of the last start
+	steady time.Duration  // longLife, but in tests
+	doubts int            // doubtful answers to logins since one succeeded (login.go)
+	blamed map[string]int // starts in a row that a key spoilt (entry.go)
 
 	life    context.Context // ends with Close
 	stop    context.CancelFunc
@@ -64,7 +71,8 @@ type Token struct {
 	cause error
 	specs map[string]KeySpec
 
-	endMu   sync.Mutex // one end at a time
+	endMu   sync.Mutex // one end at a time; guards ended
+	ended   error      // of the end that was made
 	watchMu sync.Mutex // guards watched, and generation.drained
 	watched map[*session]*worker
 }
@@ -81,24 +89,21 @@ func Open(ctx context.Context, config Config) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	module, err := loadModule(config.Module)
+	path, err := own(config.Module)
 	if err != nil {
 		return nil, err
 	}
-	t := newToken(config, module)
+	t := newToken(config)
 	go t.watchCalls()
 	started := make(chan error, 1)
-	go func() {
-		_, err := t.start()
-		started <- err
-	}()
+	go func() { started <- t.first(path) }()
 	select {
 	case err = <-started:
 	case <-t.done:
-		go t.endAfter(started)
+		go t.endAfter(func() { <-started })
 		return nil, t.Err()
 	case <-ctx.Done():
-		go t.endAfter(started)
+		go t.endAfter(func() { <-started })
 		return nil, fmt.Errorf("open token %q: %w", config.TokenLabel, ctx.Err())
 	}
 	if classOf(err) == classPIN {
@@ -114,17 +119,18 @@ func Open(ctx context.Context, config Config) (*Token, error) {
 	return t, nil
 }
 
-func newToken(config Config, module *module) *Token {
+func newToken(config Config) *Token {
 	t := &Token{
 		config:  config,
 		log:     config.Log.With("token", config.TokenLabel),
-		module:  module,
 		faults:  make(chan *generation, 1),
 		unlatch: make(chan struct{}, 1),
 		kept:    make(chan struct{}),
 		closed:  make(chan struct{}),
 		done:    make(chan struct{}),
 		state:   StateRecovering,
+		steady:  longLife,
+		blamed:  map[string]int{},
 		specs:   map[string]KeySpec{},
 		watched: map[*session]*worker{},
 	}
@@ -247,7 +253,8 @@ func (t *Token) catalogue() []KeySpec {
 }
 
 // Close takes no new callers, lets those that wait or run come to their end for at most the hang limit, logs out and finalizes.
-// A call that hangs keeps the library from being finalized: that is the error.
+// A call that hangs keeps the library from being finalized: that is the error, after another hang limit at most. The library is then
+// left as it is until the call comes out, and the module stays owned.
 func (t *Token) Close() error {
 	g := t.current.Swap(nil)
 	t.setState(StateClosed, nil)
@@ -258,13 +265,21 @@ func (t *Token) Close() error {
 		}
 	}
 	t.stop()
-	<-t.kept
-	return t.end()
+	limit := time.NewTimer(t.config.Hang + grace) // of the keeper, which may be draining
+	defer limit.Stop()
+	select {
+	case <-t.kept:
+		return t.end()
+	case <-limit.C:
+		go t.endAfter(func() { <-t.kept })
+		return fmt.Errorf("close token: a call of the recovery is inside the library, which is left as it is: %w", errWrittenOff)
+	}
 }
 
-// endAfter ends a token whose Open was given up, when its call comes out of the library.
-func (t *Token) endAfter(started <-chan error) {
-	<-started
+// endAfter ends a token whose Open or Close did not wait, when its call comes out of the library.
+func (t *Token) endAfter(out func()) {
+	t.stop()
+	out()
 	if err := t.end(); err != nil {
 		t.log.Error("token not closed", "error", err)
 	}
@@ -284,16 +299,36 @@ func (t *Token) end() error {
 		return fmt.Errorf("close token: %d calls hang inside the library, which is left as it is", hung)
 	}
 	if closed(t.closed) {
-		return nil
+		return t.ended
 	}
 	close(t.closed)
-	if g := t.last.Load(); g != nil {
-		_ = t.keeper.call(func() error { return t.module.ctx.Logout(g.anchor) }) // finalize does it too, and ends all sessions
+	if t.module == nil {
+		return nil // it could not be loaded
 	}
-	if err := t.module.release(); err != nil {
-		return fmt.Errorf("close token: %w", err)
+	t.ended = t.release()
+	return t.ended
+}
+
+// release makes the last calls. They too may hang: their error is then the token's, and the module stays owned until they come out.
+func (t *Token) release() error {
+	out := make(chan error, 1)
+	go func() {
+		if g := t.last.Load(); g != nil {
+			_ = t.module.ctx.Logout(g.anchor) // finalize does it too, and ends all sessions
+		}
+		out <- t.module.release()
+	}()
+	limit := time.NewTimer(t.config.Hang)
+	defer limit.Stop()
+	select {
+	case err := <-out:
+		if err != nil {
+			return fmt.Errorf("close token: %w", err)
+		}
+		return nil
+	case <-limit.C:
+		return fmt.Errorf("close token: finalize: %w", errWrittenOff)
 	}
-	return nil
 }
 
 // Ready computes the check value of every key in the token anew, as real a call as a transaction's, and names the first key that

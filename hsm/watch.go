@@ -63,11 +63,12 @@ func (t *Token) writeOff() {
 	}
 }
 
-// writeOffJob answers the caller of a call that hangs, and has another worker stand in for its own, up to the cap.
+// writeOffJob answers the caller of a call that hangs, and has another worker stand in for its own, up to the cap. Nobody stands
+// in for the anchor.
 func (t *Token) writeOffJob(w *worker) {
 	t.writtenOff.Add(1)
 	g := w.generation
-	g.discard()
+	t.giveUp(1)
 	t.log.Error("call written off", "generation", g.number, "limit", t.config.Hang, "hanging", t.hung.Load())
 	if j := w.current.Load(); j != nil {
 		err := publicError("use the token", errWrittenOff)
@@ -80,7 +81,10 @@ func (t *Token) writeOffJob(w *worker) {
 		t.exit(fmt.Errorf("%d calls hang inside the library, as many as may be in flight", hung))
 		return
 	}
-	if !closed(g.down) {
+	switch {
+	case w.anchor:
+		g.fail(classStale, errAnchorLost)
+	case !closed(g.down):
 		g.stand(w)
 	}
 }

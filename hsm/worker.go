@@ -11,9 +11,14 @@ type worker struct {
 	generation *generation
 	session    *session
 	queue      chan *job
-	write      bool // the anchor: its session may make token objects
-	current    atomic.Pointer[job]
+	// anchor: its session holds the login and may make token objects, and the issuer-level keys are objects of it. It is never
+	// replaced: its objects die with it, and their handles may then be other objects'.
+	anchor  bool
+	current atomic.Pointer[job]
+	left    error // the token's error in a job whose use ended the goroutine: for the next goroutine to settle
 }
+
+var errAnchorLost = errors.New("the anchor session is lost, and the issuer-level keys with it")
 
 // loop runs jobs until the generation ends or the session is lost for good. When use ends the goroutine itself, a new one goes
 // on with the same session.
@@ -27,6 +32,13 @@ func (w *worker) loop() {
 		}
 		g.leave(w)
 	}()
+	if left := w.left; left != nil {
+		w.left = nil
+		if !w.settle(left) {
+			normal = true
+			return
+		}
+	}
 	for {
 		select {
 		case <-g.down:
@@ -54,12 +66,9 @@ func (w *worker) execute(j *job) (fault error) {
 		w.current.Store(nil)
 		g.token.inFlight.Add(-1)
 		if !returned {
-			if p := recover(); p != nil {
-				j.finish(nil, p)
-				returned = true
-			} else {
-				j.finish(errUseExited, nil)
-			}
+			fault = j.fault // run returned none
+			w.judge(fault)
+			w.broken(j, recover())
 		}
 		j.release()
 	}()
@@ -68,22 +77,50 @@ func (w *worker) execute(j *job) (fault error) {
 		result = publicError("use the token", fault)
 	}
 	returned = true
-	if c := classOf(fault); c > classSession {
-		g.fail(c, fault) // first: whoever hears of the error does not meet this generation again
-	}
+	w.judge(fault)
 	if !j.finish(result, nil) && j.discard != nil {
 		j.discard()
 	}
 	return fault
 }
 
+// judge ends the generation on a fault that is more than a session's, before anybody hears of it: who does then does not meet
+// this generation again.
+func (w *worker) judge(fault error) {
+	if c := w.classOf(fault); c > classSession {
+		w.generation.fail(c, fault)
+	}
+}
+
+// classOf is classOf of errors, but that the loss of the anchor's session is the loss of what hangs on it.
+func (w *worker) classOf(fault error) class {
+	c := classOf(fault)
+	if c == classSession && w.anchor {
+		return classStale
+	}
+	return c
+}
+
+// broken finishes a job whose run panicked, or with no panic, whose use ended the goroutine. A panic that no caller waits for is
+// logged: it would be lost.
+func (w *worker) broken(j *job, panicked any) {
+	if panicked == nil {
+		w.left = j.fault
+		j.finish(errUseExited, nil)
+		return
+	}
+	if !j.finish(nil, panicked) {
+		w.generation.token.log.Error("use of a key panicked after its caller left", "panic", fmt.Sprint(panicked))
+	}
+}
+
 // settle decides what an error of the token means for the session and the generation, and whether the worker goes on.
 func (w *worker) settle(fault error) bool {
 	g := w.generation
 	if errors.Is(fault, errWrittenOff) {
-		return false // another worker stands in
+		return false // another worker stands in, or the generation has ended
 	}
-	switch classOf(fault) {
+	switch w.classOf(fault) {
 	case classNone, classRequest:
 		return true
 	case classSession:
@@ -97,13 +134,13 @@ func (w *worker) settle(fault error) bool {
 // replace gives the worker a new session in the place of a lost one, when the login still holds. The old session is not closed
 // (rule 9): finalize frees it.
 func (g *generation) replace(w *worker) bool {
-	if g.discard() > maxDiscarded {
+	if g.token.giveUp(1) > maxDiscarded {
 		g.fail(classDevice, fmt.Errorf("%d sessions discarded since the last initialize", maxDiscarded))
 		return false
 	}
 	fresh := g.token.newSession()
 	g.token.watch(fresh, w)
-	err := fresh.open(g.slot, w.write)
+	err := fresh.open(g.slot, false)
 	if err == nil {
 		var yes bool
 		if yes, err = fresh.loggedIn(); err == nil && !yes {
@@ -111,7 +148,7 @@ func (g *generation) replace(w *worker) bool {
 		}
 	}
 	g.token.unwatch(w.session)
-	w.session.end()
+	fresh.batch, w.session.batch = w.session.batch, fresh.batch // no call is inside the old session
 	w.session = fresh
 	switch {
 	case err == nil:

@@ -23,11 +23,7 @@ func (s *story) load() error {
 	if err != nil {
 		return err
 	}
-	tac, err := s.credit(a.Command)
-	if err != nil {
-		return err
-	}
-	if err := s.confirm(a.TransactionId, tac); err != nil {
+	if err := s.complete(a); err != nil {
 		return err
 	}
 	return s.balance(1100)
@@ -58,11 +54,7 @@ func (s *story) repeatAndTamper() error {
 	if err := expect(refused.Outcome, v1.Outcome_OUTCOME_MAC_MISMATCH); err != nil || refused.Mac2 != "" {
 		return errors.Join(err, errors.New("a tampered request was not refused"))
 	}
-	tac, err := s.credit(a.Command)
-	if err != nil {
-		return err
-	}
-	return s.confirm(a.TransactionId, tac)
+	return s.complete(a)
 }
 
 // lostAnswer cuts the power after the card took the load and before its TAC is out.
@@ -117,11 +109,7 @@ func (s *story) lostCommand() error {
 	if err != nil {
 		return err
 	}
-	tac, err := s.credit(a.Command)
-	if err != nil {
-		return err
-	}
-	return s.confirm(a.TransactionId, tac)
+	return s.complete(a)
 }
 
 // settle loses a command and learns by a settlement that the load was never taken.

@@ -220,6 +220,15 @@ func (s *story) credit(command string) (tac string, err error) {
 	return plainHex(answer), err
 }
 
+// complete gives the card the approved command and the signer the card's TAC.
+func (s *story) complete(a *v1.AuthorizeLoadResponse) error {
+	tac, err := s.credit(a.Command)
+	if err != nil {
+		return err
+	}
+	return s.confirm(a.TransactionId, tac)
+}
+
 func (s *story) confirm(id, tac string) error {
 	c, err := s.client.ConfirmLoad(s.ctx, &v1.ConfirmLoadRequest{TransactionId: id, Tac: tac})
 	if err != nil {
