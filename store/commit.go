@@ -64,28 +64,27 @@ func (s *SQLite) submit(w *waiting) error {
 	}
 }
 
-// Lingering: a commit costs the same for one change as for sixteen, and on a small machine its processor time is the token's. When
-// the last group shows that many call at once, the next one waits a moment for company; one caller alone never waits.
+// Lingering. A commit costs much the same for one change as for many, and on a small machine its processor time is the token's. So
+// a group waits a moment for as many changes as came together lately. How many that are is learned: now and then a group that is not
+// alone waits the whole moment and counts, and one that waited in vain expects fewer. One caller alone never waits.
 const (
-	busyGroup   = 3 // a last group of so many changes makes the next one linger
-	lingerGroup = 16
-	linger      = time.Millisecond
+	lingerTime  = 2 * time.Millisecond
+	lingerGroup = 28 // more than this are not waited for
+	countEvery  = 32 // groups
 )
+
+// company is how many changes a group expects.
+type company struct{ expected, groups int }
 
 // write is the one goroutine that commits: it takes all that waited while the last commit ran.
 func (s *SQLite) write(w *writer) {
 	defer close(s.stopped)
 	defer func() { s.failed = errors.Join(w.do.close(), w.on.Close()) }()
-	last := 0
+	var c company
 	for {
 		select {
 		case first := <-s.queue:
-			group := s.gather([]*waiting{first})
-			if last >= busyGroup && len(group) < lingerGroup {
-				group = s.linger(group)
-			}
-			last = len(group)
-			w.commit(group)
+			w.commit(s.linger(s.gather([]*waiting{first}), &c))
 		case <-s.stop:
 			for {
 				select {
@@ -99,6 +98,36 @@ func (s *SQLite) write(w *writer) {
 	}
 }
 
+// linger adds what comes within a moment, up to what is expected, and learns what to expect.
+func (s *SQLite) linger(group []*waiting, c *company) []*waiting {
+	c.groups++
+	counting := c.groups%countEvery == 0 && len(group) > 1
+	if counting {
+		c.expected = lingerGroup
+	}
+	if len(group) >= c.expected {
+		return group
+	}
+	enough := time.NewTimer(lingerTime)
+	defer enough.Stop()
+	for len(group) < c.expected {
+		select {
+		case next := <-s.queue:
+			group = append(group, next)
+		case <-enough.C:
+			if counting {
+				c.expected = len(group)
+			} else {
+				c.expected = (c.expected + len(group)) / 2
+			}
+			return s.gather(group)
+		case <-s.stop:
+			return group
+		}
+	}
+	return s.gather(group)
+}
+
 // gather adds what waits already.
 func (s *SQLite) gather(group []*waiting) []*waiting {
 	for len(group) < largestGroup {
@@ -110,23 +139,6 @@ func (s *SQLite) gather(group []*waiting) []*waiting {
 		}
 	}
 	return group
-}
-
-// linger adds what comes within a moment.
-func (s *SQLite) linger(group []*waiting) []*waiting {
-	enough := time.NewTimer(linger)
-	defer enough.Stop()
-	for len(group) < lingerGroup {
-		select {
-		case next := <-s.queue:
-			group = append(group, next)
-		case <-enough.C:
-			return s.gather(group)
-		case <-s.stop:
-			return group
-		}
-	}
-	return s.gather(group)
 }
 
 // writer owns the one writing connection and its prepared statements; only the write goroutine uses it.
