@@ -46,16 +46,13 @@ func (c *devCmd) greet(out io.Writer, cfg *config.Config, public, admin net.Addr
 	fmt.Fprintf(out, "\nTry it:\n\n%s\n\nStop with Ctrl-C.\n", curl(c.Dir, public))
 }
 
-// curl is the request of the API guide for the demonstration card.
+// curl is the request of the API guide for the demonstration card, in one line that works in any folder.
 func curl(dir string, public net.Addr) string {
-	tls := filepath.Join(dir, "tls")
-	if relative, err := filepath.Rel(working(), tls); err == nil && len(relative) < len(tls) {
-		tls = relative
-	}
-	return fmt.Sprintf(`curl --cacert %[1]s/ca.crt --cert %[1]s/platform.crt --key %[1]s/platform.key \
-  -H 'Content-Type: application/json' https://%[2]s/pursekeeper.v1.SignerService/AuthorizeLoad \
-  -d '{"keySet":"demo","cardSerial":"3105228000001117","purse":"PURSE_EP","amountFen":100,"terminalId":"112233445566","initializeResponse":"000003E8 0007 01 00 A1B2C3D4 7E1722D0","date":"20240131","time":"235959"}'`,
-		quoted(tls), reachable(public))
+	const request = `{"keySet":"demo","cardSerial":"3105228000001117","purse":"PURSE_EP","amountFen":100,` +
+		`"terminalId":"112233445566","initializeResponse":"000003E8 0007 01 00 A1B2C3D4 7E1722D0","date":"20240131","time":"235959"}`
+	return fmt.Sprintf("curl -sS --cacert %[1]s/ca.crt --cert %[1]s/platform.crt --key %[1]s/platform.key "+
+		"-H 'Content-Type: application/json' -d '%[3]s' https://%[2]s/pursekeeper.v1.SignerService/AuthorizeLoad",
+		quoted(filepath.Join(dir, "tls")), reachable(public), request)
 }
 
 // quoted writes a path as a shell reads it.
@@ -74,12 +71,4 @@ func reachable(public net.Addr) string {
 		return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
 	}
 	return public.String()
-}
-
-func working() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	return dir
 }

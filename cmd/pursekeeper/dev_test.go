@@ -27,7 +27,7 @@ type answer struct {
 // paste runs the curl line that dev printed, as a person does, with changes.
 func paste(t *testing.T, p *program, dir string, changes ...string) (a answer) {
 	t.Helper()
-	line := p.says(`(?s)Try it:\n\n(curl .*?)\n\nStop with`)[1]
+	line := p.says(`Try it:\n\n(curl .*)\n\nStop with`)[1]
 	line = strings.NewReplacer(changes...).Replace(line)
 	shell := exec.Command("bash", "-c", line)
 	shell.Dir = dir
