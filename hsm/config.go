@@ -34,7 +34,7 @@ type KeySpec struct {
 	IssuerLevels int
 }
 
-// Profile is what a token can do and no standard fixes, from its token profile file. A number 0 means that the token lacks it.
+// Profile is what a token can do and no standard fixes. A number 0 means that the token lacks it.
 type Profile struct {
 	XORKeys uint // key-XOR-key derivation (CKM_XOR_BASE_AND_KEY): its parameter is the handle of the other key
 

@@ -331,7 +331,7 @@ func (t *Token) release() error {
 	}
 }
 
-// Ready computes the check value of every key in the token anew, as real a call as a transaction's, and names the first key that
+// Ready computes the check value of every key in the token anew, as real a call as a transaction's, and names each key that
 // fails.
 func (t *Token) Ready(ctx context.Context) error {
 	g, err := t.generation()

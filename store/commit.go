@@ -66,7 +66,7 @@ func (s *SQLite) submit(w *waiting) error {
 
 // Lingering. A commit costs much the same for one change as for many, and on a small machine its processor time is the token's. So
 // a group waits a moment for as many changes as came together lately. How many that are is learned: now and then a group that is not
-// alone waits the whole moment and counts, and one that waited in vain expects fewer. One caller alone never waits.
+// alone waits the whole moment and counts, and one that waited in vain expects fewer. One caller alone soon does not wait.
 const (
 	lingerTime  = 2 * time.Millisecond
 	lingerGroup = 28 // more than this are not waited for

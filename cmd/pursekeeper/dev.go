@@ -41,7 +41,7 @@ func (c *devCmd) greet(out io.Writer, cfg *config.Config, public, admin net.Addr
 	fmt.Fprintf(out, "signer    https://%v   (mutual TLS; client certificates in %s)\n", public, filepath.Join(c.Dir, "tls"))
 	fmt.Fprintf(out, "admin     http://%v/readyz and /metrics\n", admin)
 	for _, set := range cfg.KeySets {
-		fmt.Fprintf(out, "key set   %s (%v, %d keys; published test keys, worth nothing)\n", set.Name, set.Algorithm, len(set.Keys))
+		fmt.Fprintf(out, "key set   %s (%v, %d keys; clear test keys, worth nothing)\n", set.Name, set.Algorithm, len(set.Keys))
 	}
 	fmt.Fprintf(out, "\nTry it:\n\n%s\n\nStop with Ctrl-C.\n", curl(c.Dir, public))
 }

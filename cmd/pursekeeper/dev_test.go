@@ -146,6 +146,19 @@ const (
 	mineMAC2 = "1640ECCF"
 )
 
+// A test set may begin what nothing confirms: load keys of two versions and no tac key.
+func TestDevWithLoadKeysAlone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "keys.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"keySets":[{"name":"lone","algorithm":"3DES","issuerFactors":[],"keys":[`+
+		`{"kind":"load","version":1,"masterKey":"00112233445566778899AABBCCDDEEFF"},`+
+		`{"kind":"load","version":2,"masterKey":"11223344556677889900AABBCCDDEEFF"}]}]}`), 0o600))
+	p := dev(t, dir, "--test-keys", file)
+	assert.Equal(t, "OUTCOME_MAC_MISMATCH", paste(t, p, dir, `"keySet":"demo"`, `"keySet":"lone"`).Outcome)
+	assert.Equal(t, "OUTCOME_MAC_MISMATCH", paste(t, p, dir, `"keySet":"demo"`, `"keySet":"lone"`, "0007 01", "0007 02").Outcome)
+	require.Zero(t, p.terminate())
+}
+
 // --test-keys adds key sets to a folder that is in use, once.
 func TestDevWithTestKeys(t *testing.T) {
 	dir := t.TempDir()
@@ -197,7 +210,7 @@ func TestDevRefusesTestKeys(t *testing.T) {
 		{"repeated key", `"tac"`, `"load"`, "mine/load/1", false},
 		{"no keys", testKeysText, `{"keySets":[{"name":"mine","algorithm":"SM4","keys":[]}]}`, "keys: empty", false},
 		{"no sets", testKeysText, `{"keySets":[]}`, "keySets: empty", false},
-		{"empty", testKeysText, ``, "EOF", false},
+		{"empty", testKeysText, ``, "keys.json: empty", false},
 		{"two values", `]}]}`, `]}]} {}`, "something follows", false},
 		{"a demonstration master", "0123456789ABCDEF FEDCBA9876543210", "F7C1734AABB56E2CE6E3AE76862FDC3B",
 			"26C9F7 is also the load key of key set demo", true},

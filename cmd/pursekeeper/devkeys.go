@@ -72,7 +72,9 @@ func readTestKeys(path string) ([]testKeySet, error) {
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	var file testKeysFile
-	if err := decoder.Decode(&file); err != nil {
+	if err := decoder.Decode(&file); errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: empty", path)
+	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {

@@ -269,6 +269,9 @@ func (c *checker) tacVersions(field string, set KeySet) {
 			c.refuse(at, "there is no tac key of version %d that verifies", set.TACVersion[kver])
 		}
 	}
+	if c.development { // test keys may begin what nothing confirms
+		return
+	}
 	for i, key := range set.Keys {
 		if key.State != signer.Active || key.Kind != keyderive.KindLoad && key.Kind != keyderive.KindOverdraft {
 			continue

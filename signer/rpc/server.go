@@ -39,7 +39,7 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 }
 
 // NewAdmin is the admin listener's server: /healthz, /readyz, /metrics and pprof. ready is asked for each /readyz: it
-// computes on every active key.
+// looks at every key.
 func NewAdmin(ready func(context.Context) error, gatherer prometheus.Gatherer, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
