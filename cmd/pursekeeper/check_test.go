@@ -48,7 +48,7 @@ func TestServeCheckNamesWhatIsWrong(t *testing.T) {
 		{"wrong check value of a sealed key", edit{`kcv: "08802E"`, `kcv: "08802F"`}, []string{"demo-sm4/load/1", "check value mismatch"}},
 		{"check value of another form", edit{`kcv: "26C9F7"`, `kcv: "26C9"`}, []string{"keySets[0].keys[1].kcv"}},
 		{"missing label", edit{`kcv: "26C9F7"`, `kcv: "26C9F7", label: elsewhere`}, []string{`"elsewhere"`, "key not found"}},
-		{"key of no version", edit{`kind: tac, version: 1`, `kind: tac, version: 2`}, []string{"keySets[0].keys[1]", "need a tac key of version 1"}},
+		{"key of no version", edit{`kind: tac, version: 1`, `kind: tac, version: 2`}, []string{"demo/tac/2", "key not found"}},
 		{"another boundary", edit{`kind: load, version: 1, state: active, boundary: TOKEN`, `kind: load, version: 1, state: active, boundary: PROCESS`},
 			[]string{"demo/load/1"}},
 		{"unknown field", edit{`^listen:`, "lissten: 127.0.0.1:0\nlisten:"}, []string{"bad.yaml:2", "lissten"}},
