@@ -33,9 +33,6 @@ func NewOverdraft(init OverdraftInit, newLimit Limit, terminal Terminal) (Overdr
 // NewBalance is BAL + NEWLIM - OLDLIM.
 func (o Overdraft) NewBalance() Fen { return o.balance }
 
-// TTI is 07.
-func (Overdraft) TTI() TTI { return TTIOverdraft }
-
 // SessionInput is what SESUK is derived from; see OverdraftInit.SessionInput.
 func (o Overdraft) SessionInput() [8]byte { return o.init.SessionInput() }
 

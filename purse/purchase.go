@@ -19,9 +19,6 @@ func NewPurchase(init PurchaseInit, tti TTI, tsn TSN, amount Fen, terminal Termi
 	return Purchase{init: init, tti: tti, tsn: tsn, amount: amount, terminal: terminal}, nil
 }
 
-// TTI is 04, 05, 06 or 09.
-func (p Purchase) TTI() TTI { return p.tti }
-
 // SessionInput is what SESPK is derived from; see PurchaseInit.SessionInput.
 func (p Purchase) SessionInput() [8]byte { return p.init.SessionInput(p.tsn) }
 

@@ -24,9 +24,6 @@ func NewUnload(profile Profile, init UnloadInit, p Purse, amount Fen, terminal T
 // NewBalance is NEWBAL, BAL - AMT.
 func (u Unload) NewBalance() Fen { return u.balance }
 
-// TTI is 03.
-func (Unload) TTI() TTI { return TTIUnload }
-
 // SessionInput is what SESULK is derived from; see UnloadInit.SessionInput.
 func (u Unload) SessionInput() [8]byte { return u.init.SessionInput() }
 
