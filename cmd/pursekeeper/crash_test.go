@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -25,6 +26,8 @@ func TestCrashes(t *testing.T) {
 	h := newHome(t)
 	config := h.config("crash.yaml")
 	on := &platform{}
+	token := t.TempDir()
+	restore(t, token, h.path("token"))
 	p := start(t, []string{"serve", "--config", config})
 	on.use(listening(p, h))
 	cards := wallets(t, on, 8)
@@ -50,6 +53,7 @@ func TestCrashes(t *testing.T) {
 		}
 		watch.read()
 		require.False(t, t.Failed(), "after kill %d", kill)
+		restore(t, h.path("token"), token)
 		p = start(t, []string{"serve", "--config", config})
 	}
 	assert.Greater(t, busy, kills/2)
@@ -254,4 +258,12 @@ func (a *auditor) applied(id string) {
 		assert.Equal(a.t, other, id, "two applied at one counter")
 	}
 	a.counters[counter] = id
+}
+
+// restore makes folder what it was in saved. SoftHSM rewrites its token's file in place at a login, so a kill at that moment can
+// leave no token: that is SoftHSM's loss, and an HSM has no such file. The signer's own state is never restored.
+func restore(t *testing.T, folder, saved string) {
+	t.Helper()
+	require.NoError(t, os.RemoveAll(folder))
+	require.NoError(t, os.CopyFS(folder, os.DirFS(saved)))
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,8 +102,9 @@ func TestVaultGoesWrong(t *testing.T) {
 			}
 			_, err := open(t, spec, "").Read(t.Context())
 			require.ErrorIs(t, err, test.is)
+			text := serverPort.ReplaceAllString(err.Error(), "") // a port may hold the PIN's digits
 			for _, secret := range []string{"4711", "secret-id-1", "root-token", "no-such-credential", "token-1"} {
-				assert.NotContains(t, err.Error(), secret)
+				assert.NotContains(t, text, secret)
 			}
 		})
 	}
@@ -254,3 +256,5 @@ func TestPause(t *testing.T) {
 		assert.GreaterOrEqual(t, p.after(tries), 30*time.Second)
 	}
 }
+
+var serverPort = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
