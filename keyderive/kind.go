@@ -2,10 +2,11 @@ package keyderive
 
 import "fmt"
 
-// Kind is what a master key is for: the rows of EPURSE.md §1. The zero value is invalid.
+// Kind is what a master key is for: the rows of EPURSE.md §1, and the kinds of a reader's secure module. The zero value is
+// invalid.
 type Kind uint8
 
-// The kinds, in the order of EPURSE.md §1.
+// The kinds, in the order of EPURSE.md §1; the reader's after them.
 const (
 	KindPurchase Kind = iota + 1
 	KindLoad
@@ -17,6 +18,10 @@ const (
 	KindMaintenance
 	KindControl
 	KindInternalAuth
+
+	// Kinds of a reader's secure module, diversified by its device number. EPURSE.md has no rows for them.
+	KindReader        // mutual authentication and line protection
+	KindReaderControl // WRITE KEY of the module
 )
 
 var kindNames = [...]string{
@@ -30,6 +35,9 @@ var kindNames = [...]string{
 	KindMaintenance:  "maintenance",
 	KindControl:      "control",
 	KindInternalAuth: "internal-auth",
+
+	KindReader:        "reader",
+	KindReaderControl: "reader-control",
 }
 
 // Kinds returns every kind once.
@@ -76,10 +84,10 @@ func (k *Kind) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Derives reports whether cards use the kind only to derive session keys, so that a token needs to give the card key no
+// Derives reports whether cards, or readers, use the kind only to derive session keys, so that a token needs to give the card key no
 // right but derivation and no operation ever answers an ECB block under it.
 func (k Kind) Derives() bool {
-	return k == KindPurchase || k == KindLoad || k == KindUnload || k == KindOverdraft
+	return k == KindPurchase || k == KindLoad || k == KindUnload || k == KindOverdraft || k == KindReader
 }
 
 // Folds reports whether the 3DES suite uses the XOR of the card key's halves (EPURSE.md §4, §6): the kinds that need the

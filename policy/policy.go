@@ -25,12 +25,39 @@ const (
 	GetTransaction   Operation = "GetTransaction"
 	ListTransactions Operation = "ListTransactions"
 	UnlockCard       Operation = "UnlockCard"
+
+	AuthorizeUnload    Operation = "AuthorizeUnload"
+	ConfirmUnload      Operation = "ConfirmUnload"
+	AuthorizeOverdraft Operation = "AuthorizeOverdraft"
+	ConfirmOverdraft   Operation = "ConfirmOverdraft"
+
+	VerifyTac        Operation = "VerifyTac"
+	VerifyTacs       Operation = "VerifyTacs"
+	SignCommand      Operation = "SignCommand"
+	AuthenticateCard Operation = "AuthenticateCard"
+
+	PersonaliseCard Operation = "PersonaliseCard"
+	PersonalisePSAM Operation = "PersonalisePSAM"
+
+	BeginPurchase    Operation = "BeginPurchase"
+	CompletePurchase Operation = "CompletePurchase"
+	Challenge        Operation = "Challenge"
+	Authenticate     Operation = "Authenticate"
+	Seal             Operation = "Seal"
+	Open             Operation = "Open"
+
+	ListKeySets Operation = "ListKeySets"
 )
 
 // Operations returns every operation once.
 func Operations() []Operation {
 	return []Operation{
 		AuthorizeLoad, ConfirmLoad, BeginSettlement, SettleLoad, GetTransaction, ListTransactions, UnlockCard,
+		AuthorizeUnload, ConfirmUnload, AuthorizeOverdraft, ConfirmOverdraft,
+		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
+		PersonaliseCard, PersonalisePSAM,
+		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
+		ListKeySets,
 	}
 }
 
@@ -52,9 +79,15 @@ func Roles() []Role { return []Role{Platform, Reader, Officer, Auditor, Personal
 
 // rights is the first fixed rule set: the operations of each role. A role or operation that is not here is denied.
 var rights = map[Role][]Operation{
-	Platform: {AuthorizeLoad, ConfirmLoad, BeginSettlement, SettleLoad, GetTransaction, ListTransactions},
-	Officer:  {UnlockCard, GetTransaction, ListTransactions},
-	Auditor:  {GetTransaction, ListTransactions},
+	Platform: {
+		AuthorizeLoad, ConfirmLoad, BeginSettlement, SettleLoad, GetTransaction, ListTransactions,
+		AuthorizeUnload, ConfirmUnload, AuthorizeOverdraft, ConfirmOverdraft,
+		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
+	},
+	Reader:       {BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open},
+	Personaliser: {PersonaliseCard, PersonalisePSAM, AuthenticateCard},
+	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
+	Auditor:      {GetTransaction, ListTransactions, ListKeySets},
 }
 
 // Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the

@@ -19,11 +19,18 @@ const (
 	KeyInternalAuth KeyKind = "internal-auth"
 )
 
-// KeyKinds returns every kind once, in the order of EPURSE.md §1.
+// The kinds of a reader's secure module, which WRITE KEY puts there as it does a card's. EPURSE.md has no rows for them.
+const (
+	KeyReader        KeyKind = "reader"
+	KeyReaderControl KeyKind = "reader-control"
+)
+
+// KeyKinds returns every kind once, in the order of EPURSE.md §1, the reader's after them.
 func KeyKinds() []KeyKind {
 	return []KeyKind{
 		KeyPurchase, KeyLoad, KeyUnload, KeyOverdraft, KeyTAC,
 		KeyPINUnblock, KeyPINReload, KeyMaintenance, KeyControl, KeyInternalAuth,
+		KeyReader, KeyReaderControl,
 	}
 }
 

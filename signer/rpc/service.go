@@ -31,6 +31,11 @@ type Config struct {
 
 // service implements the generated handler interfaces.
 type service struct {
+	// What has no method yet answers unimplemented.
+	pursekeeperv1connect.UnimplementedSignerServiceHandler
+	pursekeeperv1connect.UnimplementedReaderServiceHandler
+	pursekeeperv1connect.UnimplementedKeyServiceHandler
+
 	signer  *signer.Signer
 	metrics *Metrics
 	log     *slog.Logger
@@ -42,7 +47,7 @@ type service struct {
 func NewHandler(c Config) http.Handler {
 	s := &service{
 		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout,
-		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_key_proto),
+		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto),
 	}
 	options := []connect.HandlerOption{
 		strictCodecs(),
@@ -55,6 +60,7 @@ func NewHandler(c Config) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(pursekeeperv1connect.NewSignerServiceHandler(s, options...))
+	mux.Handle(pursekeeperv1connect.NewReaderServiceHandler(s, options...))
 	mux.Handle(pursekeeperv1connect.NewKeyServiceHandler(s, options...))
 	return s.identified(mux)
 }

@@ -23,6 +23,242 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ListKeySetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeySetsRequest) Reset() {
+	*x = ListKeySetsRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeySetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeySetsRequest) ProtoMessage() {}
+
+func (x *ListKeySetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeySetsRequest.ProtoReflect.Descriptor instead.
+func (*ListKeySetsRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{0}
+}
+
+type ListKeySetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeySets       []*KeySet              `protobuf:"bytes,1,rep,name=key_sets,json=keySets,proto3" json:"key_sets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeySetsResponse) Reset() {
+	*x = ListKeySetsResponse{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeySetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeySetsResponse) ProtoMessage() {}
+
+func (x *ListKeySetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeySetsResponse.ProtoReflect.Descriptor instead.
+func (*ListKeySetsResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListKeySetsResponse) GetKeySets() []*KeySet {
+	if x != nil {
+		return x.KeySets
+	}
+	return nil
+}
+
+type KeySet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "3DES" or "SM4".
+	Algorithm     string        `protobuf:"bytes,2,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	CardProfile   string        `protobuf:"bytes,3,opt,name=card_profile,json=cardProfile,proto3" json:"card_profile,omitempty"`
+	TimeZone      string        `protobuf:"bytes,4,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	Keys          []*KeyVersion `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeySet) Reset() {
+	*x = KeySet{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeySet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeySet) ProtoMessage() {}
+
+func (x *KeySet) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeySet.ProtoReflect.Descriptor instead.
+func (*KeySet) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *KeySet) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *KeySet) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *KeySet) GetCardProfile() string {
+	if x != nil {
+		return x.CardProfile
+	}
+	return ""
+}
+
+func (x *KeySet) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *KeySet) GetKeys() []*KeyVersion {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type KeyVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Such as "active".
+	State    string   `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Boundary Boundary `protobuf:"varint,3,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	// "NOT_EXTRACTABLE", "EXTRACTABLE_BY_PIN_HOLDER", "NOT_TRIED", or empty where the boundary lets card keys out anyway.
+	Exposure string `protobuf:"bytes,4,opt,name=exposure,proto3" json:"exposure,omitempty"`
+	// The same in words.
+	ExposureDetail string `protobuf:"bytes,5,opt,name=exposure_detail,json=exposureDetail,proto3" json:"exposure_detail,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *KeyVersion) Reset() {
+	*x = KeyVersion{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyVersion) ProtoMessage() {}
+
+func (x *KeyVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
+func (*KeyVersion) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *KeyVersion) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *KeyVersion) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *KeyVersion) GetExposure() string {
+	if x != nil {
+		return x.Exposure
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetExposureDetail() string {
+	if x != nil {
+		return x.ExposureDetail
+	}
+	return ""
+}
+
 type UnlockCardRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	KeySet     string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
@@ -36,7 +272,7 @@ type UnlockCardRequest struct {
 
 func (x *UnlockCardRequest) Reset() {
 	*x = UnlockCardRequest{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -48,7 +284,7 @@ func (x *UnlockCardRequest) String() string {
 func (*UnlockCardRequest) ProtoMessage() {}
 
 func (x *UnlockCardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -61,7 +297,7 @@ func (x *UnlockCardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCardRequest.ProtoReflect.Descriptor instead.
 func (*UnlockCardRequest) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{0}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UnlockCardRequest) GetKeySet() string {
@@ -103,7 +339,7 @@ type UnlockCardResponse struct {
 
 func (x *UnlockCardResponse) Reset() {
 	*x = UnlockCardResponse{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -115,7 +351,7 @@ func (x *UnlockCardResponse) String() string {
 func (*UnlockCardResponse) ProtoMessage() {}
 
 func (x *UnlockCardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -128,7 +364,7 @@ func (x *UnlockCardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCardResponse.ProtoReflect.Descriptor instead.
 func (*UnlockCardResponse) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{1}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UnlockCardResponse) GetWasLocked() bool {
@@ -149,7 +385,23 @@ var File_pursekeeper_v1_key_proto protoreflect.FileDescriptor
 
 const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x18pursekeeper/v1/key.proto\x12\x0epursekeeper.v1\"\x82\x01\n" +
+	"\x18pursekeeper/v1/key.proto\x12\x0epursekeeper.v1\x1a\x1bpursekeeper/v1/signer.proto\"\x14\n" +
+	"\x12ListKeySetsRequest\"H\n" +
+	"\x13ListKeySetsResponse\x121\n" +
+	"\bkey_sets\x18\x01 \x03(\v2\x16.pursekeeper.v1.KeySetR\akeySets\"\xaa\x01\n" +
+	"\x06KeySet\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\talgorithm\x18\x02 \x01(\tR\talgorithm\x12!\n" +
+	"\fcard_profile\x18\x03 \x01(\tR\vcardProfile\x12\x1b\n" +
+	"\ttime_zone\x18\x04 \x01(\tR\btimeZone\x12.\n" +
+	"\x04keys\x18\x05 \x03(\v2\x1a.pursekeeper.v1.KeyVersionR\x04keys\"\xc4\x01\n" +
+	"\n" +
+	"KeyVersion\x12%\n" +
+	"\x03key\x18\x01 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x124\n" +
+	"\bboundary\x18\x03 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1a\n" +
+	"\bexposure\x18\x04 \x01(\tR\bexposure\x12'\n" +
+	"\x0fexposure_detail\x18\x05 \x01(\tR\x0eexposureDetail\"\x82\x01\n" +
 	"\x11UnlockCardRequest\x12\x17\n" +
 	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
 	"\vcard_serial\x18\x02 \x01(\tR\n" +
@@ -160,11 +412,12 @@ const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\n" +
 	"was_locked\x18\x01 \x01(\bR\twasLocked\x12\x1f\n" +
 	"\vaudit_index\x18\x02 \x01(\x04R\n" +
-	"auditIndex2a\n" +
+	"auditIndex2\xb9\x01\n" +
 	"\n" +
 	"KeyService\x12S\n" +
 	"\n" +
-	"UnlockCard\x12!.pursekeeper.v1.UnlockCardRequest\x1a\".pursekeeper.v1.UnlockCardResponseBEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
+	"UnlockCard\x12!.pursekeeper.v1.UnlockCardRequest\x1a\".pursekeeper.v1.UnlockCardResponse\x12V\n" +
+	"\vListKeySets\x12\".pursekeeper.v1.ListKeySetsRequest\x1a#.pursekeeper.v1.ListKeySetsResponseBEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
 
 var (
 	file_pursekeeper_v1_key_proto_rawDescOnce sync.Once
@@ -178,19 +431,31 @@ func file_pursekeeper_v1_key_proto_rawDescGZIP() []byte {
 	return file_pursekeeper_v1_key_proto_rawDescData
 }
 
-var file_pursekeeper_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_pursekeeper_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_pursekeeper_v1_key_proto_goTypes = []any{
-	(*UnlockCardRequest)(nil),  // 0: pursekeeper.v1.UnlockCardRequest
-	(*UnlockCardResponse)(nil), // 1: pursekeeper.v1.UnlockCardResponse
+	(*ListKeySetsRequest)(nil),  // 0: pursekeeper.v1.ListKeySetsRequest
+	(*ListKeySetsResponse)(nil), // 1: pursekeeper.v1.ListKeySetsResponse
+	(*KeySet)(nil),              // 2: pursekeeper.v1.KeySet
+	(*KeyVersion)(nil),          // 3: pursekeeper.v1.KeyVersion
+	(*UnlockCardRequest)(nil),   // 4: pursekeeper.v1.UnlockCardRequest
+	(*UnlockCardResponse)(nil),  // 5: pursekeeper.v1.UnlockCardResponse
+	(*Key)(nil),                 // 6: pursekeeper.v1.Key
+	(Boundary)(0),               // 7: pursekeeper.v1.Boundary
 }
 var file_pursekeeper_v1_key_proto_depIdxs = []int32{
-	0, // 0: pursekeeper.v1.KeyService.UnlockCard:input_type -> pursekeeper.v1.UnlockCardRequest
-	1, // 1: pursekeeper.v1.KeyService.UnlockCard:output_type -> pursekeeper.v1.UnlockCardResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2, // 0: pursekeeper.v1.ListKeySetsResponse.key_sets:type_name -> pursekeeper.v1.KeySet
+	3, // 1: pursekeeper.v1.KeySet.keys:type_name -> pursekeeper.v1.KeyVersion
+	6, // 2: pursekeeper.v1.KeyVersion.key:type_name -> pursekeeper.v1.Key
+	7, // 3: pursekeeper.v1.KeyVersion.boundary:type_name -> pursekeeper.v1.Boundary
+	4, // 4: pursekeeper.v1.KeyService.UnlockCard:input_type -> pursekeeper.v1.UnlockCardRequest
+	0, // 5: pursekeeper.v1.KeyService.ListKeySets:input_type -> pursekeeper.v1.ListKeySetsRequest
+	5, // 6: pursekeeper.v1.KeyService.UnlockCard:output_type -> pursekeeper.v1.UnlockCardResponse
+	1, // 7: pursekeeper.v1.KeyService.ListKeySets:output_type -> pursekeeper.v1.ListKeySetsResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_pursekeeper_v1_key_proto_init() }
@@ -198,13 +463,14 @@ func file_pursekeeper_v1_key_proto_init() {
 	if File_pursekeeper_v1_key_proto != nil {
 		return
 	}
+	file_pursekeeper_v1_signer_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pursekeeper_v1_key_proto_rawDesc), len(file_pursekeeper_v1_key_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

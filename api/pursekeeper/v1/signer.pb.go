@@ -60,6 +60,10 @@ const (
 	Outcome_OUTCOME_CONTRADICTION Outcome = 14
 	// Repeated MAC1 failures: an officer must lift the lock.
 	Outcome_OUTCOME_CARD_LOCKED Outcome = 15
+	// The terminal's serial numbers (TSN) are used up.
+	Outcome_OUTCOME_TERMINAL_EXHAUSTED Outcome = 16
+	// The reader's session is over: too old, ended by its last frame, or never authenticated.
+	Outcome_OUTCOME_SESSION_EXPIRED Outcome = 17
 )
 
 // Enum value maps for Outcome.
@@ -81,6 +85,8 @@ var (
 		13: "OUTCOME_SETTLEMENT_EXPIRED",
 		14: "OUTCOME_CONTRADICTION",
 		15: "OUTCOME_CARD_LOCKED",
+		16: "OUTCOME_TERMINAL_EXHAUSTED",
+		17: "OUTCOME_SESSION_EXPIRED",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED":         0,
@@ -99,6 +105,8 @@ var (
 		"OUTCOME_SETTLEMENT_EXPIRED":  13,
 		"OUTCOME_CONTRADICTION":       14,
 		"OUTCOME_CARD_LOCKED":         15,
+		"OUTCOME_TERMINAL_EXHAUSTED":  16,
+		"OUTCOME_SESSION_EXPIRED":     17,
 	}
 )
 
@@ -355,6 +363,123 @@ func (x Evidence) Number() protoreflect.EnumNumber {
 // Deprecated: Use Evidence.Descriptor instead.
 func (Evidence) EnumDescriptor() ([]byte, []int) {
 	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{4}
+}
+
+// Command is a command of EPURSE.md §6 that SignCommand makes.
+type Command int32
+
+const (
+	Command_COMMAND_UNSPECIFIED         Command = 0
+	Command_COMMAND_CARD_BLOCK          Command = 1
+	Command_COMMAND_APPLICATION_UNBLOCK Command = 2
+	Command_COMMAND_APPLICATION_BLOCK   Command = 3
+	Command_COMMAND_PIN_UNBLOCK         Command = 4
+	Command_COMMAND_RELOAD_PIN          Command = 5
+	Command_COMMAND_UPDATE_BINARY       Command = 6
+	Command_COMMAND_UPDATE_RECORD       Command = 7
+)
+
+// Enum value maps for Command.
+var (
+	Command_name = map[int32]string{
+		0: "COMMAND_UNSPECIFIED",
+		1: "COMMAND_CARD_BLOCK",
+		2: "COMMAND_APPLICATION_UNBLOCK",
+		3: "COMMAND_APPLICATION_BLOCK",
+		4: "COMMAND_PIN_UNBLOCK",
+		5: "COMMAND_RELOAD_PIN",
+		6: "COMMAND_UPDATE_BINARY",
+		7: "COMMAND_UPDATE_RECORD",
+	}
+	Command_value = map[string]int32{
+		"COMMAND_UNSPECIFIED":         0,
+		"COMMAND_CARD_BLOCK":          1,
+		"COMMAND_APPLICATION_UNBLOCK": 2,
+		"COMMAND_APPLICATION_BLOCK":   3,
+		"COMMAND_PIN_UNBLOCK":         4,
+		"COMMAND_RELOAD_PIN":          5,
+		"COMMAND_UPDATE_BINARY":       6,
+		"COMMAND_UPDATE_RECORD":       7,
+	}
+)
+
+func (x Command) Enum() *Command {
+	p := new(Command)
+	*p = x
+	return p
+}
+
+func (x Command) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Command) Descriptor() protoreflect.EnumDescriptor {
+	return file_pursekeeper_v1_signer_proto_enumTypes[5].Descriptor()
+}
+
+func (Command) Type() protoreflect.EnumType {
+	return &file_pursekeeper_v1_signer_proto_enumTypes[5]
+}
+
+func (x Command) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Command.Descriptor instead.
+func (Command) EnumDescriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{5}
+}
+
+// Direction is who proves a key to whom.
+type Direction int32
+
+const (
+	Direction_DIRECTION_UNSPECIFIED Direction = 0
+	// The host to the card, under the control key: EXTERNAL AUTHENTICATE.
+	Direction_DIRECTION_EXTERNAL Direction = 1
+	// The card to the host, under the internal-auth key: INTERNAL AUTHENTICATE.
+	Direction_DIRECTION_INTERNAL Direction = 2
+)
+
+// Enum value maps for Direction.
+var (
+	Direction_name = map[int32]string{
+		0: "DIRECTION_UNSPECIFIED",
+		1: "DIRECTION_EXTERNAL",
+		2: "DIRECTION_INTERNAL",
+	}
+	Direction_value = map[string]int32{
+		"DIRECTION_UNSPECIFIED": 0,
+		"DIRECTION_EXTERNAL":    1,
+		"DIRECTION_INTERNAL":    2,
+	}
+)
+
+func (x Direction) Enum() *Direction {
+	p := new(Direction)
+	*p = x
+	return p
+}
+
+func (x Direction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Direction) Descriptor() protoreflect.EnumDescriptor {
+	return file_pursekeeper_v1_signer_proto_enumTypes[6].Descriptor()
+}
+
+func (Direction) Type() protoreflect.EnumType {
+	return &file_pursekeeper_v1_signer_proto_enumTypes[6]
+}
+
+func (x Direction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Direction.Descriptor instead.
+func (Direction) EnumDescriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{6}
 }
 
 // Key names the key version that answered.
@@ -1432,7 +1557,8 @@ type Transaction struct {
 	// "LOAD", "UNLOAD" or "OVERDRAFT".
 	Operation string `protobuf:"bytes,7,opt,name=operation,proto3" json:"operation,omitempty"`
 	// ONSN as the card returned it.
-	Counter   uint32 `protobuf:"varint,8,opt,name=counter,proto3" json:"counter,omitempty"`
+	Counter uint32 `protobuf:"varint,8,opt,name=counter,proto3" json:"counter,omitempty"`
+	// For OVERDRAFT the new limit.
 	AmountFen uint32 `protobuf:"varint,9,opt,name=amount_fen,json=amountFen,proto3" json:"amount_fen,omitempty"`
 	// The card's balance before the transaction.
 	BalanceFen uint32   `protobuf:"varint,10,opt,name=balance_fen,json=balanceFen,proto3" json:"balance_fen,omitempty"`
@@ -1445,7 +1571,9 @@ type Transaction struct {
 	// A right TAC came for a transaction that had been declared not applied.
 	Contradicted bool `protobuf:"varint,17,opt,name=contradicted,proto3" json:"contradicted,omitempty"`
 	// Where the key set takes its issuer factor from the card.
-	IssuerId      string `protobuf:"bytes,18,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	IssuerId string `protobuf:"bytes,18,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// Of OVERDRAFT alone: the limit before.
+	OldLimitFen   uint32 `protobuf:"varint,19,opt,name=old_limit_fen,json=oldLimitFen,proto3" json:"old_limit_fen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1606,6 +1734,2756 @@ func (x *Transaction) GetIssuerId() string {
 	return ""
 }
 
+func (x *Transaction) GetOldLimitFen() uint32 {
+	if x != nil {
+		return x.OldLimitFen
+	}
+	return 0
+}
+
+type AuthorizeUnloadRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	KeySet string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	// Application serial number, 1 to 20 hex digits.
+	CardSerial string `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	// The card's issuer id, 16 hex digits, where the key set's profile takes its issuer factor from the card.
+	IssuerId string `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The purse that the card profile unloads; any other is refused.
+	Purse Purse `protobuf:"varint,4,opt,name=purse,proto3,enum=pursekeeper.v1.Purse" json:"purse,omitempty"`
+	// 1 fen to the card's balance.
+	AmountFen uint64 `protobuf:"varint,5,opt,name=amount_fen,json=amountFen,proto3" json:"amount_fen,omitempty"`
+	// 12 hex digits.
+	TerminalId string `protobuf:"bytes,6,opt,name=terminal_id,json=terminalId,proto3" json:"terminal_id,omitempty"`
+	// The card's answer to INITIALIZE FOR UNLOAD, 16 bytes without the status word: BAL ONSN KVER ALG R MAC1.
+	InitializeResponse string `protobuf:"bytes,7,opt,name=initialize_response,json=initializeResponse,proto3" json:"initialize_response,omitempty"`
+	// YYYYMMDD and HHMMSS, both or neither; left out, the signer's clock in the key set's time zone fills them.
+	Date          string `protobuf:"bytes,8,opt,name=date,proto3" json:"date,omitempty"`
+	Time          string `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeUnloadRequest) Reset() {
+	*x = AuthorizeUnloadRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeUnloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeUnloadRequest) ProtoMessage() {}
+
+func (x *AuthorizeUnloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeUnloadRequest.ProtoReflect.Descriptor instead.
+func (*AuthorizeUnloadRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AuthorizeUnloadRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadRequest) GetCardSerial() string {
+	if x != nil {
+		return x.CardSerial
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadRequest) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadRequest) GetPurse() Purse {
+	if x != nil {
+		return x.Purse
+	}
+	return Purse_PURSE_UNSPECIFIED
+}
+
+func (x *AuthorizeUnloadRequest) GetAmountFen() uint64 {
+	if x != nil {
+		return x.AmountFen
+	}
+	return 0
+}
+
+func (x *AuthorizeUnloadRequest) GetTerminalId() string {
+	if x != nil {
+		return x.TerminalId
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadRequest) GetInitializeResponse() string {
+	if x != nil {
+		return x.InitializeResponse
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadRequest) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadRequest) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+type AuthorizeUnloadResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Outcome Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	// 8 hex digits, only when APPROVED.
+	Mac2 string `protobuf:"bytes,2,opt,name=mac2,proto3" json:"mac2,omitempty"`
+	// The whole DEBIT FOR UNLOAD command, only when APPROVED.
+	Command       string     `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	TransactionId string     `protobuf:"bytes,4,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	Key           *Key       `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary   `protobuf:"varint,6,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64     `protobuf:"varint,7,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Date          string     `protobuf:"bytes,8,opt,name=date,proto3" json:"date,omitempty"`
+	Time          string     `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	Settled       []*Settled `protobuf:"bytes,10,rep,name=settled,proto3" json:"settled,omitempty"`
+	Detail        string     `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeUnloadResponse) Reset() {
+	*x = AuthorizeUnloadResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeUnloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeUnloadResponse) ProtoMessage() {}
+
+func (x *AuthorizeUnloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeUnloadResponse.ProtoReflect.Descriptor instead.
+func (*AuthorizeUnloadResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AuthorizeUnloadResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *AuthorizeUnloadResponse) GetMac2() string {
+	if x != nil {
+		return x.Mac2
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadResponse) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadResponse) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuthorizeUnloadResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *AuthorizeUnloadResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *AuthorizeUnloadResponse) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadResponse) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *AuthorizeUnloadResponse) GetSettled() []*Settled {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
+func (x *AuthorizeUnloadResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type ConfirmUnloadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TransactionId string                 `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// 8 hex digits.
+	Mac3          string `protobuf:"bytes,2,opt,name=mac3,proto3" json:"mac3,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmUnloadRequest) Reset() {
+	*x = ConfirmUnloadRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmUnloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmUnloadRequest) ProtoMessage() {}
+
+func (x *ConfirmUnloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmUnloadRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmUnloadRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ConfirmUnloadRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *ConfirmUnloadRequest) GetMac3() string {
+	if x != nil {
+		return x.Mac3
+	}
+	return ""
+}
+
+type ConfirmUnloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MAC_MISMATCH when MAC3 is wrong.
+	Outcome       Outcome    `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	TransactionId string     `protobuf:"bytes,2,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	Key           *Key       `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary   `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64     `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Settled       []*Settled `protobuf:"bytes,6,rep,name=settled,proto3" json:"settled,omitempty"`
+	Detail        string     `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmUnloadResponse) Reset() {
+	*x = ConfirmUnloadResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmUnloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmUnloadResponse) ProtoMessage() {}
+
+func (x *ConfirmUnloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmUnloadResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmUnloadResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ConfirmUnloadResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *ConfirmUnloadResponse) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *ConfirmUnloadResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ConfirmUnloadResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *ConfirmUnloadResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *ConfirmUnloadResponse) GetSettled() []*Settled {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
+func (x *ConfirmUnloadResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type AuthorizeOverdraftRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	KeySet string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	// Application serial number, 1 to 20 hex digits.
+	CardSerial string `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	// The card's issuer id, 16 hex digits, where the key set's profile takes its issuer factor from the card.
+	IssuerId string `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The new overdraft limit, 0 to 16777215 fen.
+	NewLimitFen *uint64 `protobuf:"varint,4,opt,name=new_limit_fen,json=newLimitFen,proto3,oneof" json:"new_limit_fen,omitempty"`
+	// 12 hex digits.
+	TerminalId string `protobuf:"bytes,5,opt,name=terminal_id,json=terminalId,proto3" json:"terminal_id,omitempty"`
+	// The card's answer to INITIALIZE FOR UPDATE, 19 bytes without the status word: BAL ONSN OLDLIM KVER ALG R MAC1.
+	InitializeResponse string `protobuf:"bytes,6,opt,name=initialize_response,json=initializeResponse,proto3" json:"initialize_response,omitempty"`
+	// YYYYMMDD and HHMMSS, both or neither; left out, the signer's clock in the key set's time zone fills them.
+	Date          string `protobuf:"bytes,7,opt,name=date,proto3" json:"date,omitempty"`
+	Time          string `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeOverdraftRequest) Reset() {
+	*x = AuthorizeOverdraftRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeOverdraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeOverdraftRequest) ProtoMessage() {}
+
+func (x *AuthorizeOverdraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeOverdraftRequest.ProtoReflect.Descriptor instead.
+func (*AuthorizeOverdraftRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AuthorizeOverdraftRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftRequest) GetCardSerial() string {
+	if x != nil {
+		return x.CardSerial
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftRequest) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftRequest) GetNewLimitFen() uint64 {
+	if x != nil && x.NewLimitFen != nil {
+		return *x.NewLimitFen
+	}
+	return 0
+}
+
+func (x *AuthorizeOverdraftRequest) GetTerminalId() string {
+	if x != nil {
+		return x.TerminalId
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftRequest) GetInitializeResponse() string {
+	if x != nil {
+		return x.InitializeResponse
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftRequest) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftRequest) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+type AuthorizeOverdraftResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Outcome Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	// 8 hex digits, only when APPROVED.
+	Mac2 string `protobuf:"bytes,2,opt,name=mac2,proto3" json:"mac2,omitempty"`
+	// The whole UPDATE OVERDRAFT LIMIT command, only when APPROVED.
+	Command       string     `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	TransactionId string     `protobuf:"bytes,4,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	Key           *Key       `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary   `protobuf:"varint,6,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64     `protobuf:"varint,7,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Date          string     `protobuf:"bytes,8,opt,name=date,proto3" json:"date,omitempty"`
+	Time          string     `protobuf:"bytes,9,opt,name=time,proto3" json:"time,omitempty"`
+	Settled       []*Settled `protobuf:"bytes,10,rep,name=settled,proto3" json:"settled,omitempty"`
+	Detail        string     `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizeOverdraftResponse) Reset() {
+	*x = AuthorizeOverdraftResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizeOverdraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizeOverdraftResponse) ProtoMessage() {}
+
+func (x *AuthorizeOverdraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizeOverdraftResponse.ProtoReflect.Descriptor instead.
+func (*AuthorizeOverdraftResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AuthorizeOverdraftResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *AuthorizeOverdraftResponse) GetMac2() string {
+	if x != nil {
+		return x.Mac2
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftResponse) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftResponse) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuthorizeOverdraftResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *AuthorizeOverdraftResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *AuthorizeOverdraftResponse) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftResponse) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *AuthorizeOverdraftResponse) GetSettled() []*Settled {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
+func (x *AuthorizeOverdraftResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type ConfirmOverdraftRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TransactionId string                 `protobuf:"bytes,1,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	// 8 hex digits.
+	Tac           string `protobuf:"bytes,2,opt,name=tac,proto3" json:"tac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmOverdraftRequest) Reset() {
+	*x = ConfirmOverdraftRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmOverdraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmOverdraftRequest) ProtoMessage() {}
+
+func (x *ConfirmOverdraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmOverdraftRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmOverdraftRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ConfirmOverdraftRequest) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *ConfirmOverdraftRequest) GetTac() string {
+	if x != nil {
+		return x.Tac
+	}
+	return ""
+}
+
+type ConfirmOverdraftResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	TransactionId string                 `protobuf:"bytes,2,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	Key           *Key                   `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary               `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64                 `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Settled       []*Settled             `protobuf:"bytes,6,rep,name=settled,proto3" json:"settled,omitempty"`
+	Detail        string                 `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmOverdraftResponse) Reset() {
+	*x = ConfirmOverdraftResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmOverdraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmOverdraftResponse) ProtoMessage() {}
+
+func (x *ConfirmOverdraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmOverdraftResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmOverdraftResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ConfirmOverdraftResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *ConfirmOverdraftResponse) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
+func (x *ConfirmOverdraftResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ConfirmOverdraftResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *ConfirmOverdraftResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *ConfirmOverdraftResponse) GetSettled() []*Settled {
+	if x != nil {
+		return x.Settled
+	}
+	return nil
+}
+
+func (x *ConfirmOverdraftResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// VerifyTacRequest is what one TAC covers (EPURSE.md §5) and the TAC.
+type VerifyTacRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's own; it comes back with the result.
+	Ref        string `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	KeySet     string `protobuf:"bytes,2,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	CardSerial string `protobuf:"bytes,3,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	IssuerId   string `protobuf:"bytes,4,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The KVER that the card answered in the transaction, 1 to 255: the key set says which tac version goes with it.
+	KeyVersion uint32 `protobuf:"varint,5,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// The transaction type TTI, two hex digits: 01, 02, 04, 05, 06, 07 or 09. An unload (03) has no TAC.
+	Type string `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
+	// All but 07.
+	AmountFen uint64 `protobuf:"varint,7,opt,name=amount_fen,json=amountFen,proto3" json:"amount_fen,omitempty"`
+	// 12 hex digits.
+	TerminalId string `protobuf:"bytes,8,opt,name=terminal_id,json=terminalId,proto3" json:"terminal_id,omitempty"`
+	// TSN, 8 hex digits: of the offline types 04, 05, 06 and 09 alone.
+	TerminalSerial string `protobuf:"bytes,9,opt,name=terminal_serial,json=terminalSerial,proto3" json:"terminal_serial,omitempty"`
+	// ONSN as the card returned it, 4 hex digits: of the online types 01, 02 and 07 alone.
+	Counter string `protobuf:"bytes,10,opt,name=counter,proto3" json:"counter,omitempty"`
+	// The balance before the transaction: of the online types alone.
+	BalanceFen *uint64 `protobuf:"varint,11,opt,name=balance_fen,json=balanceFen,proto3,oneof" json:"balance_fen,omitempty"`
+	// The overdraft limits before and after: of 07 alone.
+	OldLimitFen *uint64 `protobuf:"varint,12,opt,name=old_limit_fen,json=oldLimitFen,proto3,oneof" json:"old_limit_fen,omitempty"`
+	NewLimitFen *uint64 `protobuf:"varint,13,opt,name=new_limit_fen,json=newLimitFen,proto3,oneof" json:"new_limit_fen,omitempty"`
+	// YYYYMMDD and HHMMSS.
+	Date string `protobuf:"bytes,14,opt,name=date,proto3" json:"date,omitempty"`
+	Time string `protobuf:"bytes,15,opt,name=time,proto3" json:"time,omitempty"`
+	// 8 hex digits.
+	Tac           string `protobuf:"bytes,16,opt,name=tac,proto3" json:"tac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTacRequest) Reset() {
+	*x = VerifyTacRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTacRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTacRequest) ProtoMessage() {}
+
+func (x *VerifyTacRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTacRequest.ProtoReflect.Descriptor instead.
+func (*VerifyTacRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *VerifyTacRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetCardSerial() string {
+	if x != nil {
+		return x.CardSerial
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *VerifyTacRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetAmountFen() uint64 {
+	if x != nil {
+		return x.AmountFen
+	}
+	return 0
+}
+
+func (x *VerifyTacRequest) GetTerminalId() string {
+	if x != nil {
+		return x.TerminalId
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetTerminalSerial() string {
+	if x != nil {
+		return x.TerminalSerial
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetCounter() string {
+	if x != nil {
+		return x.Counter
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetBalanceFen() uint64 {
+	if x != nil && x.BalanceFen != nil {
+		return *x.BalanceFen
+	}
+	return 0
+}
+
+func (x *VerifyTacRequest) GetOldLimitFen() uint64 {
+	if x != nil && x.OldLimitFen != nil {
+		return *x.OldLimitFen
+	}
+	return 0
+}
+
+func (x *VerifyTacRequest) GetNewLimitFen() uint64 {
+	if x != nil && x.NewLimitFen != nil {
+		return *x.NewLimitFen
+	}
+	return 0
+}
+
+func (x *VerifyTacRequest) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetTime() string {
+	if x != nil {
+		return x.Time
+	}
+	return ""
+}
+
+func (x *VerifyTacRequest) GetTac() string {
+	if x != nil {
+		return x.Tac
+	}
+	return ""
+}
+
+type VerifyTacResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ref   string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// VERIFIED, TAC_MISMATCH or KEY_NOT_ACTIVE.
+	Outcome       Outcome  `protobuf:"varint,2,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	Key           *Key     `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64   `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Detail        string   `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTacResponse) Reset() {
+	*x = VerifyTacResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTacResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTacResponse) ProtoMessage() {}
+
+func (x *VerifyTacResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTacResponse.ProtoReflect.Descriptor instead.
+func (*VerifyTacResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *VerifyTacResponse) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *VerifyTacResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *VerifyTacResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *VerifyTacResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *VerifyTacResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *VerifyTacResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type VerifyTacsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 10,000. Two items may have the same ref.
+	Items         []*VerifyTacRequest `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTacsRequest) Reset() {
+	*x = VerifyTacsRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTacsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTacsRequest) ProtoMessage() {}
+
+func (x *VerifyTacsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTacsRequest.ProtoReflect.Descriptor instead.
+func (*VerifyTacsRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *VerifyTacsRequest) GetItems() []*VerifyTacRequest {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+type VerifyTacsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each item, in the order of the items.
+	Results []*VerifyTacsResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// The entry of the whole batch; items that were not verified have entries of their own after it.
+	AuditIndex uint64 `protobuf:"varint,2,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Verified   uint32 `protobuf:"varint,3,opt,name=verified,proto3" json:"verified,omitempty"`
+	Mismatched uint32 `protobuf:"varint,4,opt,name=mismatched,proto3" json:"mismatched,omitempty"`
+	// Malformed, not permitted, or without a key that may verify.
+	Failed        uint32 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTacsResponse) Reset() {
+	*x = VerifyTacsResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTacsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTacsResponse) ProtoMessage() {}
+
+func (x *VerifyTacsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTacsResponse.ProtoReflect.Descriptor instead.
+func (*VerifyTacsResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *VerifyTacsResponse) GetResults() []*VerifyTacsResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *VerifyTacsResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *VerifyTacsResponse) GetVerified() uint32 {
+	if x != nil {
+		return x.Verified
+	}
+	return 0
+}
+
+func (x *VerifyTacsResponse) GetMismatched() uint32 {
+	if x != nil {
+		return x.Mismatched
+	}
+	return 0
+}
+
+func (x *VerifyTacsResponse) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+type VerifyTacsResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ref   string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// UNSPECIFIED when the item failed: see error.
+	Outcome       Outcome  `protobuf:"varint,2,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	Key           *Key     `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64   `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Detail        string   `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	Error         *Error   `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTacsResult) Reset() {
+	*x = VerifyTacsResult{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTacsResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTacsResult) ProtoMessage() {}
+
+func (x *VerifyTacsResult) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTacsResult.ProtoReflect.Descriptor instead.
+func (*VerifyTacsResult) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *VerifyTacsResult) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *VerifyTacsResult) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *VerifyTacsResult) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *VerifyTacsResult) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *VerifyTacsResult) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *VerifyTacsResult) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *VerifyTacsResult) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// Error is an error of one item of a batch or of a stream, with the code that the request alone would have had.
+type Error struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "invalid_argument".
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Error) Reset() {
+	*x = Error{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Error) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Error) ProtoMessage() {}
+
+func (x *Error) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Error.ProtoReflect.Descriptor instead.
+func (*Error) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Error) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Error) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type SignCommandRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	KeySet     string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	CardSerial string                 `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	IssuerId   string                 `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The version of the card's key, 1 to 255; 0 is the newest active.
+	KeyVersion uint32  `protobuf:"varint,4,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	Command    Command `protobuf:"varint,5,opt,name=command,proto3,enum=pursekeeper.v1.Command" json:"command,omitempty"`
+	// What the card answered to GET CHALLENGE, 4 or 8 bytes by the card profile. RELOAD PIN has none.
+	Challenge string `protobuf:"bytes,6,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	// 2 to 12 decimal digits, of PIN UNBLOCK (unless the profile's has none) and RELOAD PIN. It is in no log, error or record.
+	Pin string `protobuf:"bytes,7,opt,name=pin,proto3" json:"pin,omitempty"`
+	// Two hex digits each, of UPDATE BINARY and UPDATE RECORD.
+	P1 string `protobuf:"bytes,8,opt,name=p1,proto3" json:"p1,omitempty"`
+	P2 string `protobuf:"bytes,9,opt,name=p2,proto3" json:"p2,omitempty"`
+	// The data of UPDATE BINARY and UPDATE RECORD, hex digits.
+	Data string `protobuf:"bytes,10,opt,name=data,proto3" json:"data,omitempty"`
+	// Of APPLICATION BLOCK: for ever.
+	Permanent     bool `protobuf:"varint,11,opt,name=permanent,proto3" json:"permanent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignCommandRequest) Reset() {
+	*x = SignCommandRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignCommandRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignCommandRequest) ProtoMessage() {}
+
+func (x *SignCommandRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignCommandRequest.ProtoReflect.Descriptor instead.
+func (*SignCommandRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SignCommandRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetCardSerial() string {
+	if x != nil {
+		return x.CardSerial
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *SignCommandRequest) GetCommand() Command {
+	if x != nil {
+		return x.Command
+	}
+	return Command_COMMAND_UNSPECIFIED
+}
+
+func (x *SignCommandRequest) GetChallenge() string {
+	if x != nil {
+		return x.Challenge
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetPin() string {
+	if x != nil {
+		return x.Pin
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetP1() string {
+	if x != nil {
+		return x.P1
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetP2() string {
+	if x != nil {
+		return x.P2
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetData() string {
+	if x != nil {
+		return x.Data
+	}
+	return ""
+}
+
+func (x *SignCommandRequest) GetPermanent() bool {
+	if x != nil {
+		return x.Permanent
+	}
+	return false
+}
+
+type SignCommandResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// APPROVED or KEY_NOT_ACTIVE.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	// The whole command.
+	Command       string   `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`
+	Key           *Key     `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64   `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Detail        string   `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignCommandResponse) Reset() {
+	*x = SignCommandResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignCommandResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignCommandResponse) ProtoMessage() {}
+
+func (x *SignCommandResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignCommandResponse.ProtoReflect.Descriptor instead.
+func (*SignCommandResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SignCommandResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *SignCommandResponse) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *SignCommandResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SignCommandResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *SignCommandResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *SignCommandResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type AuthenticateCardRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	KeySet     string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	CardSerial string                 `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	IssuerId   string                 `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The version of the card's key, 1 to 255; 0 is the newest active.
+	KeyVersion uint32    `protobuf:"varint,4,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	Direction  Direction `protobuf:"varint,5,opt,name=direction,proto3,enum=pursekeeper.v1.Direction" json:"direction,omitempty"`
+	// The card's number of the key, P2 of the command, two hex digits; left out, 00.
+	KeyId string `protobuf:"bytes,6,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// EXTERNAL: what the card answered to GET CHALLENGE, 4 or 8 bytes. INTERNAL: the challenge that the card answered, 8 bytes.
+	Challenge string `protobuf:"bytes,7,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	// INTERNAL: the card's answer, 8 bytes, or 16 where the profile sends the SM4 block whole.
+	Cryptogram    string `protobuf:"bytes,8,opt,name=cryptogram,proto3" json:"cryptogram,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthenticateCardRequest) Reset() {
+	*x = AuthenticateCardRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthenticateCardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthenticateCardRequest) ProtoMessage() {}
+
+func (x *AuthenticateCardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthenticateCardRequest.ProtoReflect.Descriptor instead.
+func (*AuthenticateCardRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AuthenticateCardRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *AuthenticateCardRequest) GetCardSerial() string {
+	if x != nil {
+		return x.CardSerial
+	}
+	return ""
+}
+
+func (x *AuthenticateCardRequest) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
+func (x *AuthenticateCardRequest) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *AuthenticateCardRequest) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *AuthenticateCardRequest) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *AuthenticateCardRequest) GetChallenge() string {
+	if x != nil {
+		return x.Challenge
+	}
+	return ""
+}
+
+func (x *AuthenticateCardRequest) GetCryptogram() string {
+	if x != nil {
+		return x.Cryptogram
+	}
+	return ""
+}
+
+type AuthenticateCardResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// EXTERNAL: APPROVED. INTERNAL: VERIFIED or MAC_MISMATCH. Either: KEY_NOT_ACTIVE.
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	// EXTERNAL, when APPROVED: the cryptogram, and the whole EXTERNAL AUTHENTICATE.
+	Cryptogram    string   `protobuf:"bytes,2,opt,name=cryptogram,proto3" json:"cryptogram,omitempty"`
+	Command       string   `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	Key           *Key     `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary `protobuf:"varint,5,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64   `protobuf:"varint,6,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Detail        string   `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthenticateCardResponse) Reset() {
+	*x = AuthenticateCardResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthenticateCardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthenticateCardResponse) ProtoMessage() {}
+
+func (x *AuthenticateCardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthenticateCardResponse.ProtoReflect.Descriptor instead.
+func (*AuthenticateCardResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *AuthenticateCardResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *AuthenticateCardResponse) GetCryptogram() string {
+	if x != nil {
+		return x.Cryptogram
+	}
+	return ""
+}
+
+func (x *AuthenticateCardResponse) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *AuthenticateCardResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AuthenticateCardResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *AuthenticateCardResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *AuthenticateCardResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type PersonaliseCardRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	KeySet     string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	CardSerial string                 `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	IssuerId   string                 `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	// The version of the keys to write, 1 to 255; 0 is the newest active of each kind.
+	KeyVersion uint32 `protobuf:"varint,4,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// The version of the control key that is on the card, under which the others are written; 0 is the newest active.
+	ControlKeyVersion uint32 `protobuf:"varint,5,opt,name=control_key_version,json=controlKeyVersion,proto3" json:"control_key_version,omitempty"`
+	// The kinds to write, in order; left out, all of the key set that go on a card, the control key last.
+	Kinds []string `protobuf:"bytes,6,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// One for each kind: what the card answered to the GET CHALLENGE just before that WRITE KEY. None: the answer only says which
+	// kinds go, in order.
+	Challenges    []string `protobuf:"bytes,7,rep,name=challenges,proto3" json:"challenges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PersonaliseCardRequest) Reset() {
+	*x = PersonaliseCardRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PersonaliseCardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PersonaliseCardRequest) ProtoMessage() {}
+
+func (x *PersonaliseCardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PersonaliseCardRequest.ProtoReflect.Descriptor instead.
+func (*PersonaliseCardRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *PersonaliseCardRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *PersonaliseCardRequest) GetCardSerial() string {
+	if x != nil {
+		return x.CardSerial
+	}
+	return ""
+}
+
+func (x *PersonaliseCardRequest) GetIssuerId() string {
+	if x != nil {
+		return x.IssuerId
+	}
+	return ""
+}
+
+func (x *PersonaliseCardRequest) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *PersonaliseCardRequest) GetControlKeyVersion() uint32 {
+	if x != nil {
+		return x.ControlKeyVersion
+	}
+	return 0
+}
+
+func (x *PersonaliseCardRequest) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *PersonaliseCardRequest) GetChallenges() []string {
+	if x != nil {
+		return x.Challenges
+	}
+	return nil
+}
+
+type PersonaliseCardResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// APPROVED or KEY_NOT_ACTIVE.
+	Outcome Outcome     `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	Writes  []*KeyWrite `protobuf:"bytes,2,rep,name=writes,proto3" json:"writes,omitempty"`
+	// The control key that the commands go under.
+	Key           *Key     `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64   `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Detail        string   `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PersonaliseCardResponse) Reset() {
+	*x = PersonaliseCardResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PersonaliseCardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PersonaliseCardResponse) ProtoMessage() {}
+
+func (x *PersonaliseCardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PersonaliseCardResponse.ProtoReflect.Descriptor instead.
+func (*PersonaliseCardResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PersonaliseCardResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *PersonaliseCardResponse) GetWrites() []*KeyWrite {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+func (x *PersonaliseCardResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PersonaliseCardResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *PersonaliseCardResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *PersonaliseCardResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// KeyWrite is one key to write.
+type KeyWrite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key whose diversified form goes on the card, with its boundary.
+	Key      *Key     `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary Boundary `protobuf:"varint,2,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	// The whole WRITE KEY; empty when no challenge was given.
+	Command       string `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyWrite) Reset() {
+	*x = KeyWrite{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyWrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyWrite) ProtoMessage() {}
+
+func (x *KeyWrite) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyWrite.ProtoReflect.Descriptor instead.
+func (*KeyWrite) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *KeyWrite) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *KeyWrite) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *KeyWrite) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+type PersonalisePSAMRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	KeySet string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	// 16 hex digits: what the module's keys are diversified by.
+	DeviceNumber string `protobuf:"bytes,2,opt,name=device_number,json=deviceNumber,proto3" json:"device_number,omitempty"`
+	// The version of the keys to write, 1 to 255; 0 is the newest active of each kind.
+	KeyVersion uint32 `protobuf:"varint,3,opt,name=key_version,json=keyVersion,proto3" json:"key_version,omitempty"`
+	// The version of the reader-control key that is on the module; 0 is the newest active.
+	ControlKeyVersion uint32 `protobuf:"varint,4,opt,name=control_key_version,json=controlKeyVersion,proto3" json:"control_key_version,omitempty"`
+	// As of PersonaliseCard.
+	Kinds         []string `protobuf:"bytes,5,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Challenges    []string `protobuf:"bytes,6,rep,name=challenges,proto3" json:"challenges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PersonalisePSAMRequest) Reset() {
+	*x = PersonalisePSAMRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PersonalisePSAMRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PersonalisePSAMRequest) ProtoMessage() {}
+
+func (x *PersonalisePSAMRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PersonalisePSAMRequest.ProtoReflect.Descriptor instead.
+func (*PersonalisePSAMRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PersonalisePSAMRequest) GetKeySet() string {
+	if x != nil {
+		return x.KeySet
+	}
+	return ""
+}
+
+func (x *PersonalisePSAMRequest) GetDeviceNumber() string {
+	if x != nil {
+		return x.DeviceNumber
+	}
+	return ""
+}
+
+func (x *PersonalisePSAMRequest) GetKeyVersion() uint32 {
+	if x != nil {
+		return x.KeyVersion
+	}
+	return 0
+}
+
+func (x *PersonalisePSAMRequest) GetControlKeyVersion() uint32 {
+	if x != nil {
+		return x.ControlKeyVersion
+	}
+	return 0
+}
+
+func (x *PersonalisePSAMRequest) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *PersonalisePSAMRequest) GetChallenges() []string {
+	if x != nil {
+		return x.Challenges
+	}
+	return nil
+}
+
+type PersonalisePSAMResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// APPROVED or KEY_NOT_ACTIVE.
+	Outcome       Outcome     `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	Writes        []*KeyWrite `protobuf:"bytes,2,rep,name=writes,proto3" json:"writes,omitempty"`
+	Key           *Key        `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Boundary      Boundary    `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
+	AuditIndex    uint64      `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	Detail        string      `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PersonalisePSAMResponse) Reset() {
+	*x = PersonalisePSAMResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PersonalisePSAMResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PersonalisePSAMResponse) ProtoMessage() {}
+
+func (x *PersonalisePSAMResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PersonalisePSAMResponse.ProtoReflect.Descriptor instead.
+func (*PersonalisePSAMResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *PersonalisePSAMResponse) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *PersonalisePSAMResponse) GetWrites() []*KeyWrite {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+func (x *PersonalisePSAMResponse) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PersonalisePSAMResponse) GetBoundary() Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return Boundary_BOUNDARY_UNSPECIFIED
+}
+
+func (x *PersonalisePSAMResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *PersonalisePSAMResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type TransactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's own, 1 to 64 bytes; it comes back with the answer.
+	Ref string `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Types that are valid to be assigned to Request:
+	//
+	//	*TransactRequest_AuthorizeLoad
+	//	*TransactRequest_ConfirmLoad
+	//	*TransactRequest_BeginSettlement
+	//	*TransactRequest_SettleLoad
+	//	*TransactRequest_GetTransaction
+	//	*TransactRequest_ListTransactions
+	//	*TransactRequest_AuthorizeUnload
+	//	*TransactRequest_ConfirmUnload
+	//	*TransactRequest_AuthorizeOverdraft
+	//	*TransactRequest_ConfirmOverdraft
+	//	*TransactRequest_VerifyTac
+	//	*TransactRequest_SignCommand
+	//	*TransactRequest_AuthenticateCard
+	//	*TransactRequest_PersonaliseCard
+	//	*TransactRequest_PersonalisePsam
+	Request       isTransactRequest_Request `protobuf_oneof:"request"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransactRequest) Reset() {
+	*x = TransactRequest{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactRequest) ProtoMessage() {}
+
+func (x *TransactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactRequest.ProtoReflect.Descriptor instead.
+func (*TransactRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TransactRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *TransactRequest) GetRequest() isTransactRequest_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetAuthorizeLoad() *AuthorizeLoadRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_AuthorizeLoad); ok {
+			return x.AuthorizeLoad
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetConfirmLoad() *ConfirmLoadRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_ConfirmLoad); ok {
+			return x.ConfirmLoad
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetBeginSettlement() *BeginSettlementRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_BeginSettlement); ok {
+			return x.BeginSettlement
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetSettleLoad() *SettleLoadRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_SettleLoad); ok {
+			return x.SettleLoad
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetGetTransaction() *GetTransactionRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_GetTransaction); ok {
+			return x.GetTransaction
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetListTransactions() *ListTransactionsRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_ListTransactions); ok {
+			return x.ListTransactions
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetAuthorizeUnload() *AuthorizeUnloadRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_AuthorizeUnload); ok {
+			return x.AuthorizeUnload
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetConfirmUnload() *ConfirmUnloadRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_ConfirmUnload); ok {
+			return x.ConfirmUnload
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetAuthorizeOverdraft() *AuthorizeOverdraftRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_AuthorizeOverdraft); ok {
+			return x.AuthorizeOverdraft
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetConfirmOverdraft() *ConfirmOverdraftRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_ConfirmOverdraft); ok {
+			return x.ConfirmOverdraft
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetVerifyTac() *VerifyTacRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_VerifyTac); ok {
+			return x.VerifyTac
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetSignCommand() *SignCommandRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_SignCommand); ok {
+			return x.SignCommand
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetAuthenticateCard() *AuthenticateCardRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_AuthenticateCard); ok {
+			return x.AuthenticateCard
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetPersonaliseCard() *PersonaliseCardRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_PersonaliseCard); ok {
+			return x.PersonaliseCard
+		}
+	}
+	return nil
+}
+
+func (x *TransactRequest) GetPersonalisePsam() *PersonalisePSAMRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_PersonalisePsam); ok {
+			return x.PersonalisePsam
+		}
+	}
+	return nil
+}
+
+type isTransactRequest_Request interface {
+	isTransactRequest_Request()
+}
+
+type TransactRequest_AuthorizeLoad struct {
+	AuthorizeLoad *AuthorizeLoadRequest `protobuf:"bytes,2,opt,name=authorize_load,json=authorizeLoad,proto3,oneof"`
+}
+
+type TransactRequest_ConfirmLoad struct {
+	ConfirmLoad *ConfirmLoadRequest `protobuf:"bytes,3,opt,name=confirm_load,json=confirmLoad,proto3,oneof"`
+}
+
+type TransactRequest_BeginSettlement struct {
+	BeginSettlement *BeginSettlementRequest `protobuf:"bytes,4,opt,name=begin_settlement,json=beginSettlement,proto3,oneof"`
+}
+
+type TransactRequest_SettleLoad struct {
+	SettleLoad *SettleLoadRequest `protobuf:"bytes,5,opt,name=settle_load,json=settleLoad,proto3,oneof"`
+}
+
+type TransactRequest_GetTransaction struct {
+	GetTransaction *GetTransactionRequest `protobuf:"bytes,6,opt,name=get_transaction,json=getTransaction,proto3,oneof"`
+}
+
+type TransactRequest_ListTransactions struct {
+	ListTransactions *ListTransactionsRequest `protobuf:"bytes,7,opt,name=list_transactions,json=listTransactions,proto3,oneof"`
+}
+
+type TransactRequest_AuthorizeUnload struct {
+	AuthorizeUnload *AuthorizeUnloadRequest `protobuf:"bytes,8,opt,name=authorize_unload,json=authorizeUnload,proto3,oneof"`
+}
+
+type TransactRequest_ConfirmUnload struct {
+	ConfirmUnload *ConfirmUnloadRequest `protobuf:"bytes,9,opt,name=confirm_unload,json=confirmUnload,proto3,oneof"`
+}
+
+type TransactRequest_AuthorizeOverdraft struct {
+	AuthorizeOverdraft *AuthorizeOverdraftRequest `protobuf:"bytes,10,opt,name=authorize_overdraft,json=authorizeOverdraft,proto3,oneof"`
+}
+
+type TransactRequest_ConfirmOverdraft struct {
+	ConfirmOverdraft *ConfirmOverdraftRequest `protobuf:"bytes,11,opt,name=confirm_overdraft,json=confirmOverdraft,proto3,oneof"`
+}
+
+type TransactRequest_VerifyTac struct {
+	VerifyTac *VerifyTacRequest `protobuf:"bytes,12,opt,name=verify_tac,json=verifyTac,proto3,oneof"`
+}
+
+type TransactRequest_SignCommand struct {
+	SignCommand *SignCommandRequest `protobuf:"bytes,13,opt,name=sign_command,json=signCommand,proto3,oneof"`
+}
+
+type TransactRequest_AuthenticateCard struct {
+	AuthenticateCard *AuthenticateCardRequest `protobuf:"bytes,14,opt,name=authenticate_card,json=authenticateCard,proto3,oneof"`
+}
+
+type TransactRequest_PersonaliseCard struct {
+	PersonaliseCard *PersonaliseCardRequest `protobuf:"bytes,15,opt,name=personalise_card,json=personaliseCard,proto3,oneof"`
+}
+
+type TransactRequest_PersonalisePsam struct {
+	PersonalisePsam *PersonalisePSAMRequest `protobuf:"bytes,16,opt,name=personalise_psam,json=personalisePsam,proto3,oneof"`
+}
+
+func (*TransactRequest_AuthorizeLoad) isTransactRequest_Request() {}
+
+func (*TransactRequest_ConfirmLoad) isTransactRequest_Request() {}
+
+func (*TransactRequest_BeginSettlement) isTransactRequest_Request() {}
+
+func (*TransactRequest_SettleLoad) isTransactRequest_Request() {}
+
+func (*TransactRequest_GetTransaction) isTransactRequest_Request() {}
+
+func (*TransactRequest_ListTransactions) isTransactRequest_Request() {}
+
+func (*TransactRequest_AuthorizeUnload) isTransactRequest_Request() {}
+
+func (*TransactRequest_ConfirmUnload) isTransactRequest_Request() {}
+
+func (*TransactRequest_AuthorizeOverdraft) isTransactRequest_Request() {}
+
+func (*TransactRequest_ConfirmOverdraft) isTransactRequest_Request() {}
+
+func (*TransactRequest_VerifyTac) isTransactRequest_Request() {}
+
+func (*TransactRequest_SignCommand) isTransactRequest_Request() {}
+
+func (*TransactRequest_AuthenticateCard) isTransactRequest_Request() {}
+
+func (*TransactRequest_PersonaliseCard) isTransactRequest_Request() {}
+
+func (*TransactRequest_PersonalisePsam) isTransactRequest_Request() {}
+
+type TransactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ref   string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Types that are valid to be assigned to Response:
+	//
+	//	*TransactResponse_AuthorizeLoad
+	//	*TransactResponse_ConfirmLoad
+	//	*TransactResponse_BeginSettlement
+	//	*TransactResponse_SettleLoad
+	//	*TransactResponse_GetTransaction
+	//	*TransactResponse_ListTransactions
+	//	*TransactResponse_AuthorizeUnload
+	//	*TransactResponse_ConfirmUnload
+	//	*TransactResponse_AuthorizeOverdraft
+	//	*TransactResponse_ConfirmOverdraft
+	//	*TransactResponse_VerifyTac
+	//	*TransactResponse_SignCommand
+	//	*TransactResponse_AuthenticateCard
+	//	*TransactResponse_PersonaliseCard
+	//	*TransactResponse_PersonalisePsam
+	//	*TransactResponse_Error
+	Response      isTransactResponse_Response `protobuf_oneof:"response"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransactResponse) Reset() {
+	*x = TransactResponse{}
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransactResponse) ProtoMessage() {}
+
+func (x *TransactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_signer_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransactResponse.ProtoReflect.Descriptor instead.
+func (*TransactResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_signer_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *TransactResponse) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *TransactResponse) GetResponse() isTransactResponse_Response {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetAuthorizeLoad() *AuthorizeLoadResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_AuthorizeLoad); ok {
+			return x.AuthorizeLoad
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetConfirmLoad() *ConfirmLoadResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_ConfirmLoad); ok {
+			return x.ConfirmLoad
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetBeginSettlement() *BeginSettlementResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_BeginSettlement); ok {
+			return x.BeginSettlement
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetSettleLoad() *SettleLoadResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_SettleLoad); ok {
+			return x.SettleLoad
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetGetTransaction() *GetTransactionResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_GetTransaction); ok {
+			return x.GetTransaction
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetListTransactions() *ListTransactionsResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_ListTransactions); ok {
+			return x.ListTransactions
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetAuthorizeUnload() *AuthorizeUnloadResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_AuthorizeUnload); ok {
+			return x.AuthorizeUnload
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetConfirmUnload() *ConfirmUnloadResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_ConfirmUnload); ok {
+			return x.ConfirmUnload
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetAuthorizeOverdraft() *AuthorizeOverdraftResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_AuthorizeOverdraft); ok {
+			return x.AuthorizeOverdraft
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetConfirmOverdraft() *ConfirmOverdraftResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_ConfirmOverdraft); ok {
+			return x.ConfirmOverdraft
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetVerifyTac() *VerifyTacResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_VerifyTac); ok {
+			return x.VerifyTac
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetSignCommand() *SignCommandResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_SignCommand); ok {
+			return x.SignCommand
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetAuthenticateCard() *AuthenticateCardResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_AuthenticateCard); ok {
+			return x.AuthenticateCard
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetPersonaliseCard() *PersonaliseCardResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_PersonaliseCard); ok {
+			return x.PersonaliseCard
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetPersonalisePsam() *PersonalisePSAMResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_PersonalisePsam); ok {
+			return x.PersonalisePsam
+		}
+	}
+	return nil
+}
+
+func (x *TransactResponse) GetError() *Error {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isTransactResponse_Response interface {
+	isTransactResponse_Response()
+}
+
+type TransactResponse_AuthorizeLoad struct {
+	AuthorizeLoad *AuthorizeLoadResponse `protobuf:"bytes,2,opt,name=authorize_load,json=authorizeLoad,proto3,oneof"`
+}
+
+type TransactResponse_ConfirmLoad struct {
+	ConfirmLoad *ConfirmLoadResponse `protobuf:"bytes,3,opt,name=confirm_load,json=confirmLoad,proto3,oneof"`
+}
+
+type TransactResponse_BeginSettlement struct {
+	BeginSettlement *BeginSettlementResponse `protobuf:"bytes,4,opt,name=begin_settlement,json=beginSettlement,proto3,oneof"`
+}
+
+type TransactResponse_SettleLoad struct {
+	SettleLoad *SettleLoadResponse `protobuf:"bytes,5,opt,name=settle_load,json=settleLoad,proto3,oneof"`
+}
+
+type TransactResponse_GetTransaction struct {
+	GetTransaction *GetTransactionResponse `protobuf:"bytes,6,opt,name=get_transaction,json=getTransaction,proto3,oneof"`
+}
+
+type TransactResponse_ListTransactions struct {
+	ListTransactions *ListTransactionsResponse `protobuf:"bytes,7,opt,name=list_transactions,json=listTransactions,proto3,oneof"`
+}
+
+type TransactResponse_AuthorizeUnload struct {
+	AuthorizeUnload *AuthorizeUnloadResponse `protobuf:"bytes,8,opt,name=authorize_unload,json=authorizeUnload,proto3,oneof"`
+}
+
+type TransactResponse_ConfirmUnload struct {
+	ConfirmUnload *ConfirmUnloadResponse `protobuf:"bytes,9,opt,name=confirm_unload,json=confirmUnload,proto3,oneof"`
+}
+
+type TransactResponse_AuthorizeOverdraft struct {
+	AuthorizeOverdraft *AuthorizeOverdraftResponse `protobuf:"bytes,10,opt,name=authorize_overdraft,json=authorizeOverdraft,proto3,oneof"`
+}
+
+type TransactResponse_ConfirmOverdraft struct {
+	ConfirmOverdraft *ConfirmOverdraftResponse `protobuf:"bytes,11,opt,name=confirm_overdraft,json=confirmOverdraft,proto3,oneof"`
+}
+
+type TransactResponse_VerifyTac struct {
+	VerifyTac *VerifyTacResponse `protobuf:"bytes,12,opt,name=verify_tac,json=verifyTac,proto3,oneof"`
+}
+
+type TransactResponse_SignCommand struct {
+	SignCommand *SignCommandResponse `protobuf:"bytes,13,opt,name=sign_command,json=signCommand,proto3,oneof"`
+}
+
+type TransactResponse_AuthenticateCard struct {
+	AuthenticateCard *AuthenticateCardResponse `protobuf:"bytes,14,opt,name=authenticate_card,json=authenticateCard,proto3,oneof"`
+}
+
+type TransactResponse_PersonaliseCard struct {
+	PersonaliseCard *PersonaliseCardResponse `protobuf:"bytes,15,opt,name=personalise_card,json=personaliseCard,proto3,oneof"`
+}
+
+type TransactResponse_PersonalisePsam struct {
+	PersonalisePsam *PersonalisePSAMResponse `protobuf:"bytes,16,opt,name=personalise_psam,json=personalisePsam,proto3,oneof"`
+}
+
+type TransactResponse_Error struct {
+	// The request failed, with what it alone would have answered.
+	Error *Error `protobuf:"bytes,17,opt,name=error,proto3,oneof"`
+}
+
+func (*TransactResponse_AuthorizeLoad) isTransactResponse_Response() {}
+
+func (*TransactResponse_ConfirmLoad) isTransactResponse_Response() {}
+
+func (*TransactResponse_BeginSettlement) isTransactResponse_Response() {}
+
+func (*TransactResponse_SettleLoad) isTransactResponse_Response() {}
+
+func (*TransactResponse_GetTransaction) isTransactResponse_Response() {}
+
+func (*TransactResponse_ListTransactions) isTransactResponse_Response() {}
+
+func (*TransactResponse_AuthorizeUnload) isTransactResponse_Response() {}
+
+func (*TransactResponse_ConfirmUnload) isTransactResponse_Response() {}
+
+func (*TransactResponse_AuthorizeOverdraft) isTransactResponse_Response() {}
+
+func (*TransactResponse_ConfirmOverdraft) isTransactResponse_Response() {}
+
+func (*TransactResponse_VerifyTac) isTransactResponse_Response() {}
+
+func (*TransactResponse_SignCommand) isTransactResponse_Response() {}
+
+func (*TransactResponse_AuthenticateCard) isTransactResponse_Response() {}
+
+func (*TransactResponse_PersonaliseCard) isTransactResponse_Response() {}
+
+func (*TransactResponse_PersonalisePsam) isTransactResponse_Response() {}
+
+func (*TransactResponse_Error) isTransactResponse_Response() {}
+
 var File_pursekeeper_v1_signer_proto protoreflect.FileDescriptor
 
 const file_pursekeeper_v1_signer_proto_rawDesc = "" +
@@ -1705,7 +4583,7 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\tissuer_id\x18\a \x01(\tR\bissuerId\"\x83\x01\n" +
 	"\x18ListTransactionsResponse\x12?\n" +
 	"\ftransactions\x18\x01 \x03(\v2\x1b.pursekeeper.v1.TransactionR\ftransactions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfe\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa2\x05\n" +
 	"\vTransaction\x12%\n" +
 	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.pursekeeper.v1.StateR\x05state\x124\n" +
@@ -1730,7 +4608,276 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\vaudit_index\x18\x10 \x01(\x04R\n" +
 	"auditIndex\x12\"\n" +
 	"\fcontradicted\x18\x11 \x01(\bR\fcontradicted\x12\x1b\n" +
-	"\tissuer_id\x18\x12 \x01(\tR\bissuerId*\xb0\x03\n" +
+	"\tissuer_id\x18\x12 \x01(\tR\bissuerId\x12\"\n" +
+	"\rold_limit_fen\x18\x13 \x01(\rR\voldLimitFen\"\xb5\x02\n" +
+	"\x16AuthorizeUnloadRequest\x12\x17\n" +
+	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
+	"\vcard_serial\x18\x02 \x01(\tR\n" +
+	"cardSerial\x12\x1b\n" +
+	"\tissuer_id\x18\x03 \x01(\tR\bissuerId\x12+\n" +
+	"\x05purse\x18\x04 \x01(\x0e2\x15.pursekeeper.v1.PurseR\x05purse\x12\x1d\n" +
+	"\n" +
+	"amount_fen\x18\x05 \x01(\x04R\tamountFen\x12\x1f\n" +
+	"\vterminal_id\x18\x06 \x01(\tR\n" +
+	"terminalId\x12/\n" +
+	"\x13initialize_response\x18\a \x01(\tR\x12initializeResponse\x12\x12\n" +
+	"\x04date\x18\b \x01(\tR\x04date\x12\x12\n" +
+	"\x04time\x18\t \x01(\tR\x04time\"\x92\x03\n" +
+	"\x17AuthorizeUnloadResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12\x12\n" +
+	"\x04mac2\x18\x02 \x01(\tR\x04mac2\x12\x18\n" +
+	"\acommand\x18\x03 \x01(\tR\acommand\x12%\n" +
+	"\x0etransaction_id\x18\x04 \x01(\tR\rtransactionId\x12%\n" +
+	"\x03key\x18\x05 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x06 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\a \x01(\x04R\n" +
+	"auditIndex\x12\x12\n" +
+	"\x04date\x18\b \x01(\tR\x04date\x12\x12\n" +
+	"\x04time\x18\t \x01(\tR\x04time\x121\n" +
+	"\asettled\x18\n" +
+	" \x03(\v2\x17.pursekeeper.v1.SettledR\asettled\x12\x16\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\"Q\n" +
+	"\x14ConfirmUnloadRequest\x12%\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12\x12\n" +
+	"\x04mac3\x18\x02 \x01(\tR\x04mac3\"\xba\x02\n" +
+	"\x15ConfirmUnloadResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12%\n" +
+	"\x0etransaction_id\x18\x02 \x01(\tR\rtransactionId\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x121\n" +
+	"\asettled\x18\x06 \x03(\v2\x17.pursekeeper.v1.SettledR\asettled\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"\xa7\x02\n" +
+	"\x19AuthorizeOverdraftRequest\x12\x17\n" +
+	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
+	"\vcard_serial\x18\x02 \x01(\tR\n" +
+	"cardSerial\x12\x1b\n" +
+	"\tissuer_id\x18\x03 \x01(\tR\bissuerId\x12'\n" +
+	"\rnew_limit_fen\x18\x04 \x01(\x04H\x00R\vnewLimitFen\x88\x01\x01\x12\x1f\n" +
+	"\vterminal_id\x18\x05 \x01(\tR\n" +
+	"terminalId\x12/\n" +
+	"\x13initialize_response\x18\x06 \x01(\tR\x12initializeResponse\x12\x12\n" +
+	"\x04date\x18\a \x01(\tR\x04date\x12\x12\n" +
+	"\x04time\x18\b \x01(\tR\x04timeB\x10\n" +
+	"\x0e_new_limit_fen\"\x95\x03\n" +
+	"\x1aAuthorizeOverdraftResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12\x12\n" +
+	"\x04mac2\x18\x02 \x01(\tR\x04mac2\x12\x18\n" +
+	"\acommand\x18\x03 \x01(\tR\acommand\x12%\n" +
+	"\x0etransaction_id\x18\x04 \x01(\tR\rtransactionId\x12%\n" +
+	"\x03key\x18\x05 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x06 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\a \x01(\x04R\n" +
+	"auditIndex\x12\x12\n" +
+	"\x04date\x18\b \x01(\tR\x04date\x12\x12\n" +
+	"\x04time\x18\t \x01(\tR\x04time\x121\n" +
+	"\asettled\x18\n" +
+	" \x03(\v2\x17.pursekeeper.v1.SettledR\asettled\x12\x16\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\"R\n" +
+	"\x17ConfirmOverdraftRequest\x12%\n" +
+	"\x0etransaction_id\x18\x01 \x01(\tR\rtransactionId\x12\x10\n" +
+	"\x03tac\x18\x02 \x01(\tR\x03tac\"\xbd\x02\n" +
+	"\x18ConfirmOverdraftResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12%\n" +
+	"\x0etransaction_id\x18\x02 \x01(\tR\rtransactionId\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x121\n" +
+	"\asettled\x18\x06 \x03(\v2\x17.pursekeeper.v1.SettledR\asettled\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"\x99\x04\n" +
+	"\x10VerifyTacRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x17\n" +
+	"\akey_set\x18\x02 \x01(\tR\x06keySet\x12\x1f\n" +
+	"\vcard_serial\x18\x03 \x01(\tR\n" +
+	"cardSerial\x12\x1b\n" +
+	"\tissuer_id\x18\x04 \x01(\tR\bissuerId\x12\x1f\n" +
+	"\vkey_version\x18\x05 \x01(\rR\n" +
+	"keyVersion\x12\x12\n" +
+	"\x04type\x18\x06 \x01(\tR\x04type\x12\x1d\n" +
+	"\n" +
+	"amount_fen\x18\a \x01(\x04R\tamountFen\x12\x1f\n" +
+	"\vterminal_id\x18\b \x01(\tR\n" +
+	"terminalId\x12'\n" +
+	"\x0fterminal_serial\x18\t \x01(\tR\x0eterminalSerial\x12\x18\n" +
+	"\acounter\x18\n" +
+	" \x01(\tR\acounter\x12$\n" +
+	"\vbalance_fen\x18\v \x01(\x04H\x00R\n" +
+	"balanceFen\x88\x01\x01\x12'\n" +
+	"\rold_limit_fen\x18\f \x01(\x04H\x01R\voldLimitFen\x88\x01\x01\x12'\n" +
+	"\rnew_limit_fen\x18\r \x01(\x04H\x02R\vnewLimitFen\x88\x01\x01\x12\x12\n" +
+	"\x04date\x18\x0e \x01(\tR\x04date\x12\x12\n" +
+	"\x04time\x18\x0f \x01(\tR\x04time\x12\x10\n" +
+	"\x03tac\x18\x10 \x01(\tR\x03tacB\x0e\n" +
+	"\f_balance_fenB\x10\n" +
+	"\x0e_old_limit_fenB\x10\n" +
+	"\x0e_new_limit_fen\"\xee\x01\n" +
+	"\x11VerifyTacResponse\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x121\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"K\n" +
+	"\x11VerifyTacsRequest\x126\n" +
+	"\x05items\x18\x01 \x03(\v2 .pursekeeper.v1.VerifyTacRequestR\x05items\"\xc5\x01\n" +
+	"\x12VerifyTacsResponse\x12:\n" +
+	"\aresults\x18\x01 \x03(\v2 .pursekeeper.v1.VerifyTacsResultR\aresults\x12\x1f\n" +
+	"\vaudit_index\x18\x02 \x01(\x04R\n" +
+	"auditIndex\x12\x1a\n" +
+	"\bverified\x18\x03 \x01(\rR\bverified\x12\x1e\n" +
+	"\n" +
+	"mismatched\x18\x04 \x01(\rR\n" +
+	"mismatched\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\rR\x06failed\"\x9a\x02\n" +
+	"\x10VerifyTacsResult\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x121\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12+\n" +
+	"\x05error\x18\a \x01(\v2\x15.pursekeeper.v1.ErrorR\x05error\"5\n" +
+	"\x05Error\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xc1\x02\n" +
+	"\x12SignCommandRequest\x12\x17\n" +
+	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
+	"\vcard_serial\x18\x02 \x01(\tR\n" +
+	"cardSerial\x12\x1b\n" +
+	"\tissuer_id\x18\x03 \x01(\tR\bissuerId\x12\x1f\n" +
+	"\vkey_version\x18\x04 \x01(\rR\n" +
+	"keyVersion\x121\n" +
+	"\acommand\x18\x05 \x01(\x0e2\x17.pursekeeper.v1.CommandR\acommand\x12\x1c\n" +
+	"\tchallenge\x18\x06 \x01(\tR\tchallenge\x12\x10\n" +
+	"\x03pin\x18\a \x01(\tR\x03pin\x12\x0e\n" +
+	"\x02p1\x18\b \x01(\tR\x02p1\x12\x0e\n" +
+	"\x02p2\x18\t \x01(\tR\x02p2\x12\x12\n" +
+	"\x04data\x18\n" +
+	" \x01(\tR\x04data\x12\x1c\n" +
+	"\tpermanent\x18\v \x01(\bR\tpermanent\"\xf8\x01\n" +
+	"\x13SignCommandResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12\x18\n" +
+	"\acommand\x18\x02 \x01(\tR\acommand\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x9f\x02\n" +
+	"\x17AuthenticateCardRequest\x12\x17\n" +
+	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
+	"\vcard_serial\x18\x02 \x01(\tR\n" +
+	"cardSerial\x12\x1b\n" +
+	"\tissuer_id\x18\x03 \x01(\tR\bissuerId\x12\x1f\n" +
+	"\vkey_version\x18\x04 \x01(\rR\n" +
+	"keyVersion\x127\n" +
+	"\tdirection\x18\x05 \x01(\x0e2\x19.pursekeeper.v1.DirectionR\tdirection\x12\x15\n" +
+	"\x06key_id\x18\x06 \x01(\tR\x05keyId\x12\x1c\n" +
+	"\tchallenge\x18\a \x01(\tR\tchallenge\x12\x1e\n" +
+	"\n" +
+	"cryptogram\x18\b \x01(\tR\n" +
+	"cryptogram\"\x9d\x02\n" +
+	"\x18AuthenticateCardResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x12\x1e\n" +
+	"\n" +
+	"cryptogram\x18\x02 \x01(\tR\n" +
+	"cryptogram\x12\x18\n" +
+	"\acommand\x18\x03 \x01(\tR\acommand\x12%\n" +
+	"\x03key\x18\x04 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x05 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x06 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"\xf6\x01\n" +
+	"\x16PersonaliseCardRequest\x12\x17\n" +
+	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
+	"\vcard_serial\x18\x02 \x01(\tR\n" +
+	"cardSerial\x12\x1b\n" +
+	"\tissuer_id\x18\x03 \x01(\tR\bissuerId\x12\x1f\n" +
+	"\vkey_version\x18\x04 \x01(\rR\n" +
+	"keyVersion\x12.\n" +
+	"\x13control_key_version\x18\x05 \x01(\rR\x11controlKeyVersion\x12\x14\n" +
+	"\x05kinds\x18\x06 \x03(\tR\x05kinds\x12\x1e\n" +
+	"\n" +
+	"challenges\x18\a \x03(\tR\n" +
+	"challenges\"\x94\x02\n" +
+	"\x17PersonaliseCardResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x120\n" +
+	"\x06writes\x18\x02 \x03(\v2\x18.pursekeeper.v1.KeyWriteR\x06writes\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x81\x01\n" +
+	"\bKeyWrite\x12%\n" +
+	"\x03key\x18\x01 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x02 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x18\n" +
+	"\acommand\x18\x03 \x01(\tR\acommand\"\xdd\x01\n" +
+	"\x16PersonalisePSAMRequest\x12\x17\n" +
+	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12#\n" +
+	"\rdevice_number\x18\x02 \x01(\tR\fdeviceNumber\x12\x1f\n" +
+	"\vkey_version\x18\x03 \x01(\rR\n" +
+	"keyVersion\x12.\n" +
+	"\x13control_key_version\x18\x04 \x01(\rR\x11controlKeyVersion\x12\x14\n" +
+	"\x05kinds\x18\x05 \x03(\tR\x05kinds\x12\x1e\n" +
+	"\n" +
+	"challenges\x18\x06 \x03(\tR\n" +
+	"challenges\"\x94\x02\n" +
+	"\x17PersonalisePSAMResponse\x121\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x17.pursekeeper.v1.OutcomeR\aoutcome\x120\n" +
+	"\x06writes\x18\x02 \x03(\v2\x18.pursekeeper.v1.KeyWriteR\x06writes\x12%\n" +
+	"\x03key\x18\x03 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x124\n" +
+	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
+	"\vaudit_index\x18\x05 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\xf3\t\n" +
+	"\x0fTransactRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12M\n" +
+	"\x0eauthorize_load\x18\x02 \x01(\v2$.pursekeeper.v1.AuthorizeLoadRequestH\x00R\rauthorizeLoad\x12G\n" +
+	"\fconfirm_load\x18\x03 \x01(\v2\".pursekeeper.v1.ConfirmLoadRequestH\x00R\vconfirmLoad\x12S\n" +
+	"\x10begin_settlement\x18\x04 \x01(\v2&.pursekeeper.v1.BeginSettlementRequestH\x00R\x0fbeginSettlement\x12D\n" +
+	"\vsettle_load\x18\x05 \x01(\v2!.pursekeeper.v1.SettleLoadRequestH\x00R\n" +
+	"settleLoad\x12P\n" +
+	"\x0fget_transaction\x18\x06 \x01(\v2%.pursekeeper.v1.GetTransactionRequestH\x00R\x0egetTransaction\x12V\n" +
+	"\x11list_transactions\x18\a \x01(\v2'.pursekeeper.v1.ListTransactionsRequestH\x00R\x10listTransactions\x12S\n" +
+	"\x10authorize_unload\x18\b \x01(\v2&.pursekeeper.v1.AuthorizeUnloadRequestH\x00R\x0fauthorizeUnload\x12M\n" +
+	"\x0econfirm_unload\x18\t \x01(\v2$.pursekeeper.v1.ConfirmUnloadRequestH\x00R\rconfirmUnload\x12\\\n" +
+	"\x13authorize_overdraft\x18\n" +
+	" \x01(\v2).pursekeeper.v1.AuthorizeOverdraftRequestH\x00R\x12authorizeOverdraft\x12V\n" +
+	"\x11confirm_overdraft\x18\v \x01(\v2'.pursekeeper.v1.ConfirmOverdraftRequestH\x00R\x10confirmOverdraft\x12A\n" +
+	"\n" +
+	"verify_tac\x18\f \x01(\v2 .pursekeeper.v1.VerifyTacRequestH\x00R\tverifyTac\x12G\n" +
+	"\fsign_command\x18\r \x01(\v2\".pursekeeper.v1.SignCommandRequestH\x00R\vsignCommand\x12V\n" +
+	"\x11authenticate_card\x18\x0e \x01(\v2'.pursekeeper.v1.AuthenticateCardRequestH\x00R\x10authenticateCard\x12S\n" +
+	"\x10personalise_card\x18\x0f \x01(\v2&.pursekeeper.v1.PersonaliseCardRequestH\x00R\x0fpersonaliseCard\x12S\n" +
+	"\x10personalise_psam\x18\x10 \x01(\v2&.pursekeeper.v1.PersonalisePSAMRequestH\x00R\x0fpersonalisePsamB\t\n" +
+	"\arequest\"\xb3\n" +
+	"\n" +
+	"\x10TransactResponse\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12N\n" +
+	"\x0eauthorize_load\x18\x02 \x01(\v2%.pursekeeper.v1.AuthorizeLoadResponseH\x00R\rauthorizeLoad\x12H\n" +
+	"\fconfirm_load\x18\x03 \x01(\v2#.pursekeeper.v1.ConfirmLoadResponseH\x00R\vconfirmLoad\x12T\n" +
+	"\x10begin_settlement\x18\x04 \x01(\v2'.pursekeeper.v1.BeginSettlementResponseH\x00R\x0fbeginSettlement\x12E\n" +
+	"\vsettle_load\x18\x05 \x01(\v2\".pursekeeper.v1.SettleLoadResponseH\x00R\n" +
+	"settleLoad\x12Q\n" +
+	"\x0fget_transaction\x18\x06 \x01(\v2&.pursekeeper.v1.GetTransactionResponseH\x00R\x0egetTransaction\x12W\n" +
+	"\x11list_transactions\x18\a \x01(\v2(.pursekeeper.v1.ListTransactionsResponseH\x00R\x10listTransactions\x12T\n" +
+	"\x10authorize_unload\x18\b \x01(\v2'.pursekeeper.v1.AuthorizeUnloadResponseH\x00R\x0fauthorizeUnload\x12N\n" +
+	"\x0econfirm_unload\x18\t \x01(\v2%.pursekeeper.v1.ConfirmUnloadResponseH\x00R\rconfirmUnload\x12]\n" +
+	"\x13authorize_overdraft\x18\n" +
+	" \x01(\v2*.pursekeeper.v1.AuthorizeOverdraftResponseH\x00R\x12authorizeOverdraft\x12W\n" +
+	"\x11confirm_overdraft\x18\v \x01(\v2(.pursekeeper.v1.ConfirmOverdraftResponseH\x00R\x10confirmOverdraft\x12B\n" +
+	"\n" +
+	"verify_tac\x18\f \x01(\v2!.pursekeeper.v1.VerifyTacResponseH\x00R\tverifyTac\x12H\n" +
+	"\fsign_command\x18\r \x01(\v2#.pursekeeper.v1.SignCommandResponseH\x00R\vsignCommand\x12W\n" +
+	"\x11authenticate_card\x18\x0e \x01(\v2(.pursekeeper.v1.AuthenticateCardResponseH\x00R\x10authenticateCard\x12T\n" +
+	"\x10personalise_card\x18\x0f \x01(\v2'.pursekeeper.v1.PersonaliseCardResponseH\x00R\x0fpersonaliseCard\x12T\n" +
+	"\x10personalise_psam\x18\x10 \x01(\v2'.pursekeeper.v1.PersonalisePSAMResponseH\x00R\x0fpersonalisePsam\x12-\n" +
+	"\x05error\x18\x11 \x01(\v2\x15.pursekeeper.v1.ErrorH\x00R\x05errorB\n" +
+	"\n" +
+	"\bresponse*\xed\x03\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_APPROVED\x10\x01\x12\x14\n" +
@@ -1748,7 +4895,9 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\x1bOUTCOME_SETTLEMENT_REQUIRED\x10\f\x12\x1e\n" +
 	"\x1aOUTCOME_SETTLEMENT_EXPIRED\x10\r\x12\x19\n" +
 	"\x15OUTCOME_CONTRADICTION\x10\x0e\x12\x17\n" +
-	"\x13OUTCOME_CARD_LOCKED\x10\x0f*:\n" +
+	"\x13OUTCOME_CARD_LOCKED\x10\x0f\x12\x1e\n" +
+	"\x1aOUTCOME_TERMINAL_EXHAUSTED\x10\x10\x12\x1b\n" +
+	"\x17OUTCOME_SESSION_EXPIRED\x10\x11*:\n" +
 	"\x05Purse\x12\x15\n" +
 	"\x11PURSE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bPURSE_ED\x10\x01\x12\f\n" +
@@ -1771,7 +4920,20 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\fEVIDENCE_TAC\x10\x01\x12\x14\n" +
 	"\x10EVIDENCE_COUNTER\x10\x02\x12\x14\n" +
 	"\x10EVIDENCE_SIBLING\x10\x03\x12\x17\n" +
-	"\x13EVIDENCE_SETTLEMENT\x10\x042\xc6\x04\n" +
+	"\x13EVIDENCE_SETTLEMENT\x10\x04*\xe1\x01\n" +
+	"\aCommand\x12\x17\n" +
+	"\x13COMMAND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12COMMAND_CARD_BLOCK\x10\x01\x12\x1f\n" +
+	"\x1bCOMMAND_APPLICATION_UNBLOCK\x10\x02\x12\x1d\n" +
+	"\x19COMMAND_APPLICATION_BLOCK\x10\x03\x12\x17\n" +
+	"\x13COMMAND_PIN_UNBLOCK\x10\x04\x12\x16\n" +
+	"\x12COMMAND_RELOAD_PIN\x10\x05\x12\x19\n" +
+	"\x15COMMAND_UPDATE_BINARY\x10\x06\x12\x19\n" +
+	"\x15COMMAND_UPDATE_RECORD\x10\a*V\n" +
+	"\tDirection\x12\x19\n" +
+	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12DIRECTION_EXTERNAL\x10\x01\x12\x16\n" +
+	"\x12DIRECTION_INTERNAL\x10\x022\xdd\f\n" +
 	"\rSignerService\x12\\\n" +
 	"\rAuthorizeLoad\x12$.pursekeeper.v1.AuthorizeLoadRequest\x1a%.pursekeeper.v1.AuthorizeLoadResponse\x12V\n" +
 	"\vConfirmLoad\x12\".pursekeeper.v1.ConfirmLoadRequest\x1a#.pursekeeper.v1.ConfirmLoadResponse\x12b\n" +
@@ -1779,7 +4941,19 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\n" +
 	"SettleLoad\x12!.pursekeeper.v1.SettleLoadRequest\x1a\".pursekeeper.v1.SettleLoadResponse\x12_\n" +
 	"\x0eGetTransaction\x12%.pursekeeper.v1.GetTransactionRequest\x1a&.pursekeeper.v1.GetTransactionResponse\x12e\n" +
-	"\x10ListTransactions\x12'.pursekeeper.v1.ListTransactionsRequest\x1a(.pursekeeper.v1.ListTransactionsResponseBEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
+	"\x10ListTransactions\x12'.pursekeeper.v1.ListTransactionsRequest\x1a(.pursekeeper.v1.ListTransactionsResponse\x12b\n" +
+	"\x0fAuthorizeUnload\x12&.pursekeeper.v1.AuthorizeUnloadRequest\x1a'.pursekeeper.v1.AuthorizeUnloadResponse\x12\\\n" +
+	"\rConfirmUnload\x12$.pursekeeper.v1.ConfirmUnloadRequest\x1a%.pursekeeper.v1.ConfirmUnloadResponse\x12k\n" +
+	"\x12AuthorizeOverdraft\x12).pursekeeper.v1.AuthorizeOverdraftRequest\x1a*.pursekeeper.v1.AuthorizeOverdraftResponse\x12e\n" +
+	"\x10ConfirmOverdraft\x12'.pursekeeper.v1.ConfirmOverdraftRequest\x1a(.pursekeeper.v1.ConfirmOverdraftResponse\x12P\n" +
+	"\tVerifyTac\x12 .pursekeeper.v1.VerifyTacRequest\x1a!.pursekeeper.v1.VerifyTacResponse\x12S\n" +
+	"\n" +
+	"VerifyTacs\x12!.pursekeeper.v1.VerifyTacsRequest\x1a\".pursekeeper.v1.VerifyTacsResponse\x12V\n" +
+	"\vSignCommand\x12\".pursekeeper.v1.SignCommandRequest\x1a#.pursekeeper.v1.SignCommandResponse\x12e\n" +
+	"\x10AuthenticateCard\x12'.pursekeeper.v1.AuthenticateCardRequest\x1a(.pursekeeper.v1.AuthenticateCardResponse\x12b\n" +
+	"\x0fPersonaliseCard\x12&.pursekeeper.v1.PersonaliseCardRequest\x1a'.pursekeeper.v1.PersonaliseCardResponse\x12b\n" +
+	"\x0fPersonalisePSAM\x12&.pursekeeper.v1.PersonalisePSAMRequest\x1a'.pursekeeper.v1.PersonalisePSAMResponse\x12Q\n" +
+	"\bTransact\x12\x1f.pursekeeper.v1.TransactRequest\x1a .pursekeeper.v1.TransactResponse(\x010\x01BEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
 
 var (
 	file_pursekeeper_v1_signer_proto_rawDescOnce sync.Once
@@ -1793,73 +4967,197 @@ func file_pursekeeper_v1_signer_proto_rawDescGZIP() []byte {
 	return file_pursekeeper_v1_signer_proto_rawDescData
 }
 
-var file_pursekeeper_v1_signer_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pursekeeper_v1_signer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_pursekeeper_v1_signer_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_pursekeeper_v1_signer_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_pursekeeper_v1_signer_proto_goTypes = []any{
-	(Outcome)(0),                     // 0: pursekeeper.v1.Outcome
-	(Purse)(0),                       // 1: pursekeeper.v1.Purse
-	(Boundary)(0),                    // 2: pursekeeper.v1.Boundary
-	(State)(0),                       // 3: pursekeeper.v1.State
-	(Evidence)(0),                    // 4: pursekeeper.v1.Evidence
-	(*Key)(nil),                      // 5: pursekeeper.v1.Key
-	(*Settled)(nil),                  // 6: pursekeeper.v1.Settled
-	(*AuthorizeLoadRequest)(nil),     // 7: pursekeeper.v1.AuthorizeLoadRequest
-	(*AuthorizeLoadResponse)(nil),    // 8: pursekeeper.v1.AuthorizeLoadResponse
-	(*ConfirmLoadRequest)(nil),       // 9: pursekeeper.v1.ConfirmLoadRequest
-	(*ConfirmLoadResponse)(nil),      // 10: pursekeeper.v1.ConfirmLoadResponse
-	(*BeginSettlementRequest)(nil),   // 11: pursekeeper.v1.BeginSettlementRequest
-	(*BeginSettlementResponse)(nil),  // 12: pursekeeper.v1.BeginSettlementResponse
-	(*SettleLoadRequest)(nil),        // 13: pursekeeper.v1.SettleLoadRequest
-	(*SettleLoadResponse)(nil),       // 14: pursekeeper.v1.SettleLoadResponse
-	(*GetTransactionRequest)(nil),    // 15: pursekeeper.v1.GetTransactionRequest
-	(*GetTransactionResponse)(nil),   // 16: pursekeeper.v1.GetTransactionResponse
-	(*ListTransactionsRequest)(nil),  // 17: pursekeeper.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil), // 18: pursekeeper.v1.ListTransactionsResponse
-	(*Transaction)(nil),              // 19: pursekeeper.v1.Transaction
+	(Outcome)(0),                       // 0: pursekeeper.v1.Outcome
+	(Purse)(0),                         // 1: pursekeeper.v1.Purse
+	(Boundary)(0),                      // 2: pursekeeper.v1.Boundary
+	(State)(0),                         // 3: pursekeeper.v1.State
+	(Evidence)(0),                      // 4: pursekeeper.v1.Evidence
+	(Command)(0),                       // 5: pursekeeper.v1.Command
+	(Direction)(0),                     // 6: pursekeeper.v1.Direction
+	(*Key)(nil),                        // 7: pursekeeper.v1.Key
+	(*Settled)(nil),                    // 8: pursekeeper.v1.Settled
+	(*AuthorizeLoadRequest)(nil),       // 9: pursekeeper.v1.AuthorizeLoadRequest
+	(*AuthorizeLoadResponse)(nil),      // 10: pursekeeper.v1.AuthorizeLoadResponse
+	(*ConfirmLoadRequest)(nil),         // 11: pursekeeper.v1.ConfirmLoadRequest
+	(*ConfirmLoadResponse)(nil),        // 12: pursekeeper.v1.ConfirmLoadResponse
+	(*BeginSettlementRequest)(nil),     // 13: pursekeeper.v1.BeginSettlementRequest
+	(*BeginSettlementResponse)(nil),    // 14: pursekeeper.v1.BeginSettlementResponse
+	(*SettleLoadRequest)(nil),          // 15: pursekeeper.v1.SettleLoadRequest
+	(*SettleLoadResponse)(nil),         // 16: pursekeeper.v1.SettleLoadResponse
+	(*GetTransactionRequest)(nil),      // 17: pursekeeper.v1.GetTransactionRequest
+	(*GetTransactionResponse)(nil),     // 18: pursekeeper.v1.GetTransactionResponse
+	(*ListTransactionsRequest)(nil),    // 19: pursekeeper.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil),   // 20: pursekeeper.v1.ListTransactionsResponse
+	(*Transaction)(nil),                // 21: pursekeeper.v1.Transaction
+	(*AuthorizeUnloadRequest)(nil),     // 22: pursekeeper.v1.AuthorizeUnloadRequest
+	(*AuthorizeUnloadResponse)(nil),    // 23: pursekeeper.v1.AuthorizeUnloadResponse
+	(*ConfirmUnloadRequest)(nil),       // 24: pursekeeper.v1.ConfirmUnloadRequest
+	(*ConfirmUnloadResponse)(nil),      // 25: pursekeeper.v1.ConfirmUnloadResponse
+	(*AuthorizeOverdraftRequest)(nil),  // 26: pursekeeper.v1.AuthorizeOverdraftRequest
+	(*AuthorizeOverdraftResponse)(nil), // 27: pursekeeper.v1.AuthorizeOverdraftResponse
+	(*ConfirmOverdraftRequest)(nil),    // 28: pursekeeper.v1.ConfirmOverdraftRequest
+	(*ConfirmOverdraftResponse)(nil),   // 29: pursekeeper.v1.ConfirmOverdraftResponse
+	(*VerifyTacRequest)(nil),           // 30: pursekeeper.v1.VerifyTacRequest
+	(*VerifyTacResponse)(nil),          // 31: pursekeeper.v1.VerifyTacResponse
+	(*VerifyTacsRequest)(nil),          // 32: pursekeeper.v1.VerifyTacsRequest
+	(*VerifyTacsResponse)(nil),         // 33: pursekeeper.v1.VerifyTacsResponse
+	(*VerifyTacsResult)(nil),           // 34: pursekeeper.v1.VerifyTacsResult
+	(*Error)(nil),                      // 35: pursekeeper.v1.Error
+	(*SignCommandRequest)(nil),         // 36: pursekeeper.v1.SignCommandRequest
+	(*SignCommandResponse)(nil),        // 37: pursekeeper.v1.SignCommandResponse
+	(*AuthenticateCardRequest)(nil),    // 38: pursekeeper.v1.AuthenticateCardRequest
+	(*AuthenticateCardResponse)(nil),   // 39: pursekeeper.v1.AuthenticateCardResponse
+	(*PersonaliseCardRequest)(nil),     // 40: pursekeeper.v1.PersonaliseCardRequest
+	(*PersonaliseCardResponse)(nil),    // 41: pursekeeper.v1.PersonaliseCardResponse
+	(*KeyWrite)(nil),                   // 42: pursekeeper.v1.KeyWrite
+	(*PersonalisePSAMRequest)(nil),     // 43: pursekeeper.v1.PersonalisePSAMRequest
+	(*PersonalisePSAMResponse)(nil),    // 44: pursekeeper.v1.PersonalisePSAMResponse
+	(*TransactRequest)(nil),            // 45: pursekeeper.v1.TransactRequest
+	(*TransactResponse)(nil),           // 46: pursekeeper.v1.TransactResponse
 }
 var file_pursekeeper_v1_signer_proto_depIdxs = []int32{
-	0,  // 0: pursekeeper.v1.Settled.outcome:type_name -> pursekeeper.v1.Outcome
-	4,  // 1: pursekeeper.v1.Settled.evidence:type_name -> pursekeeper.v1.Evidence
-	1,  // 2: pursekeeper.v1.AuthorizeLoadRequest.purse:type_name -> pursekeeper.v1.Purse
-	0,  // 3: pursekeeper.v1.AuthorizeLoadResponse.outcome:type_name -> pursekeeper.v1.Outcome
-	5,  // 4: pursekeeper.v1.AuthorizeLoadResponse.key:type_name -> pursekeeper.v1.Key
-	2,  // 5: pursekeeper.v1.AuthorizeLoadResponse.boundary:type_name -> pursekeeper.v1.Boundary
-	6,  // 6: pursekeeper.v1.AuthorizeLoadResponse.settled:type_name -> pursekeeper.v1.Settled
-	0,  // 7: pursekeeper.v1.ConfirmLoadResponse.outcome:type_name -> pursekeeper.v1.Outcome
-	5,  // 8: pursekeeper.v1.ConfirmLoadResponse.key:type_name -> pursekeeper.v1.Key
-	2,  // 9: pursekeeper.v1.ConfirmLoadResponse.boundary:type_name -> pursekeeper.v1.Boundary
-	6,  // 10: pursekeeper.v1.ConfirmLoadResponse.settled:type_name -> pursekeeper.v1.Settled
-	1,  // 11: pursekeeper.v1.BeginSettlementRequest.purse:type_name -> pursekeeper.v1.Purse
-	0,  // 12: pursekeeper.v1.BeginSettlementResponse.outcome:type_name -> pursekeeper.v1.Outcome
-	0,  // 13: pursekeeper.v1.SettleLoadResponse.outcome:type_name -> pursekeeper.v1.Outcome
-	6,  // 14: pursekeeper.v1.SettleLoadResponse.settled:type_name -> pursekeeper.v1.Settled
-	5,  // 15: pursekeeper.v1.SettleLoadResponse.key:type_name -> pursekeeper.v1.Key
-	2,  // 16: pursekeeper.v1.SettleLoadResponse.boundary:type_name -> pursekeeper.v1.Boundary
-	19, // 17: pursekeeper.v1.GetTransactionResponse.transaction:type_name -> pursekeeper.v1.Transaction
-	1,  // 18: pursekeeper.v1.ListTransactionsRequest.purse:type_name -> pursekeeper.v1.Purse
-	19, // 19: pursekeeper.v1.ListTransactionsResponse.transactions:type_name -> pursekeeper.v1.Transaction
-	3,  // 20: pursekeeper.v1.Transaction.state:type_name -> pursekeeper.v1.State
-	4,  // 21: pursekeeper.v1.Transaction.evidence:type_name -> pursekeeper.v1.Evidence
-	1,  // 22: pursekeeper.v1.Transaction.purse:type_name -> pursekeeper.v1.Purse
-	5,  // 23: pursekeeper.v1.Transaction.key:type_name -> pursekeeper.v1.Key
-	2,  // 24: pursekeeper.v1.Transaction.boundary:type_name -> pursekeeper.v1.Boundary
-	7,  // 25: pursekeeper.v1.SignerService.AuthorizeLoad:input_type -> pursekeeper.v1.AuthorizeLoadRequest
-	9,  // 26: pursekeeper.v1.SignerService.ConfirmLoad:input_type -> pursekeeper.v1.ConfirmLoadRequest
-	11, // 27: pursekeeper.v1.SignerService.BeginSettlement:input_type -> pursekeeper.v1.BeginSettlementRequest
-	13, // 28: pursekeeper.v1.SignerService.SettleLoad:input_type -> pursekeeper.v1.SettleLoadRequest
-	15, // 29: pursekeeper.v1.SignerService.GetTransaction:input_type -> pursekeeper.v1.GetTransactionRequest
-	17, // 30: pursekeeper.v1.SignerService.ListTransactions:input_type -> pursekeeper.v1.ListTransactionsRequest
-	8,  // 31: pursekeeper.v1.SignerService.AuthorizeLoad:output_type -> pursekeeper.v1.AuthorizeLoadResponse
-	10, // 32: pursekeeper.v1.SignerService.ConfirmLoad:output_type -> pursekeeper.v1.ConfirmLoadResponse
-	12, // 33: pursekeeper.v1.SignerService.BeginSettlement:output_type -> pursekeeper.v1.BeginSettlementResponse
-	14, // 34: pursekeeper.v1.SignerService.SettleLoad:output_type -> pursekeeper.v1.SettleLoadResponse
-	16, // 35: pursekeeper.v1.SignerService.GetTransaction:output_type -> pursekeeper.v1.GetTransactionResponse
-	18, // 36: pursekeeper.v1.SignerService.ListTransactions:output_type -> pursekeeper.v1.ListTransactionsResponse
-	31, // [31:37] is the sub-list for method output_type
-	25, // [25:31] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	0,   // 0: pursekeeper.v1.Settled.outcome:type_name -> pursekeeper.v1.Outcome
+	4,   // 1: pursekeeper.v1.Settled.evidence:type_name -> pursekeeper.v1.Evidence
+	1,   // 2: pursekeeper.v1.AuthorizeLoadRequest.purse:type_name -> pursekeeper.v1.Purse
+	0,   // 3: pursekeeper.v1.AuthorizeLoadResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 4: pursekeeper.v1.AuthorizeLoadResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 5: pursekeeper.v1.AuthorizeLoadResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	8,   // 6: pursekeeper.v1.AuthorizeLoadResponse.settled:type_name -> pursekeeper.v1.Settled
+	0,   // 7: pursekeeper.v1.ConfirmLoadResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 8: pursekeeper.v1.ConfirmLoadResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 9: pursekeeper.v1.ConfirmLoadResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	8,   // 10: pursekeeper.v1.ConfirmLoadResponse.settled:type_name -> pursekeeper.v1.Settled
+	1,   // 11: pursekeeper.v1.BeginSettlementRequest.purse:type_name -> pursekeeper.v1.Purse
+	0,   // 12: pursekeeper.v1.BeginSettlementResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	0,   // 13: pursekeeper.v1.SettleLoadResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	8,   // 14: pursekeeper.v1.SettleLoadResponse.settled:type_name -> pursekeeper.v1.Settled
+	7,   // 15: pursekeeper.v1.SettleLoadResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 16: pursekeeper.v1.SettleLoadResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	21,  // 17: pursekeeper.v1.GetTransactionResponse.transaction:type_name -> pursekeeper.v1.Transaction
+	1,   // 18: pursekeeper.v1.ListTransactionsRequest.purse:type_name -> pursekeeper.v1.Purse
+	21,  // 19: pursekeeper.v1.ListTransactionsResponse.transactions:type_name -> pursekeeper.v1.Transaction
+	3,   // 20: pursekeeper.v1.Transaction.state:type_name -> pursekeeper.v1.State
+	4,   // 21: pursekeeper.v1.Transaction.evidence:type_name -> pursekeeper.v1.Evidence
+	1,   // 22: pursekeeper.v1.Transaction.purse:type_name -> pursekeeper.v1.Purse
+	7,   // 23: pursekeeper.v1.Transaction.key:type_name -> pursekeeper.v1.Key
+	2,   // 24: pursekeeper.v1.Transaction.boundary:type_name -> pursekeeper.v1.Boundary
+	1,   // 25: pursekeeper.v1.AuthorizeUnloadRequest.purse:type_name -> pursekeeper.v1.Purse
+	0,   // 26: pursekeeper.v1.AuthorizeUnloadResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 27: pursekeeper.v1.AuthorizeUnloadResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 28: pursekeeper.v1.AuthorizeUnloadResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	8,   // 29: pursekeeper.v1.AuthorizeUnloadResponse.settled:type_name -> pursekeeper.v1.Settled
+	0,   // 30: pursekeeper.v1.ConfirmUnloadResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 31: pursekeeper.v1.ConfirmUnloadResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 32: pursekeeper.v1.ConfirmUnloadResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	8,   // 33: pursekeeper.v1.ConfirmUnloadResponse.settled:type_name -> pursekeeper.v1.Settled
+	0,   // 34: pursekeeper.v1.AuthorizeOverdraftResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 35: pursekeeper.v1.AuthorizeOverdraftResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 36: pursekeeper.v1.AuthorizeOverdraftResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	8,   // 37: pursekeeper.v1.AuthorizeOverdraftResponse.settled:type_name -> pursekeeper.v1.Settled
+	0,   // 38: pursekeeper.v1.ConfirmOverdraftResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 39: pursekeeper.v1.ConfirmOverdraftResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 40: pursekeeper.v1.ConfirmOverdraftResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	8,   // 41: pursekeeper.v1.ConfirmOverdraftResponse.settled:type_name -> pursekeeper.v1.Settled
+	0,   // 42: pursekeeper.v1.VerifyTacResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 43: pursekeeper.v1.VerifyTacResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 44: pursekeeper.v1.VerifyTacResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	30,  // 45: pursekeeper.v1.VerifyTacsRequest.items:type_name -> pursekeeper.v1.VerifyTacRequest
+	34,  // 46: pursekeeper.v1.VerifyTacsResponse.results:type_name -> pursekeeper.v1.VerifyTacsResult
+	0,   // 47: pursekeeper.v1.VerifyTacsResult.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 48: pursekeeper.v1.VerifyTacsResult.key:type_name -> pursekeeper.v1.Key
+	2,   // 49: pursekeeper.v1.VerifyTacsResult.boundary:type_name -> pursekeeper.v1.Boundary
+	35,  // 50: pursekeeper.v1.VerifyTacsResult.error:type_name -> pursekeeper.v1.Error
+	5,   // 51: pursekeeper.v1.SignCommandRequest.command:type_name -> pursekeeper.v1.Command
+	0,   // 52: pursekeeper.v1.SignCommandResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 53: pursekeeper.v1.SignCommandResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 54: pursekeeper.v1.SignCommandResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	6,   // 55: pursekeeper.v1.AuthenticateCardRequest.direction:type_name -> pursekeeper.v1.Direction
+	0,   // 56: pursekeeper.v1.AuthenticateCardResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	7,   // 57: pursekeeper.v1.AuthenticateCardResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 58: pursekeeper.v1.AuthenticateCardResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	0,   // 59: pursekeeper.v1.PersonaliseCardResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	42,  // 60: pursekeeper.v1.PersonaliseCardResponse.writes:type_name -> pursekeeper.v1.KeyWrite
+	7,   // 61: pursekeeper.v1.PersonaliseCardResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 62: pursekeeper.v1.PersonaliseCardResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	7,   // 63: pursekeeper.v1.KeyWrite.key:type_name -> pursekeeper.v1.Key
+	2,   // 64: pursekeeper.v1.KeyWrite.boundary:type_name -> pursekeeper.v1.Boundary
+	0,   // 65: pursekeeper.v1.PersonalisePSAMResponse.outcome:type_name -> pursekeeper.v1.Outcome
+	42,  // 66: pursekeeper.v1.PersonalisePSAMResponse.writes:type_name -> pursekeeper.v1.KeyWrite
+	7,   // 67: pursekeeper.v1.PersonalisePSAMResponse.key:type_name -> pursekeeper.v1.Key
+	2,   // 68: pursekeeper.v1.PersonalisePSAMResponse.boundary:type_name -> pursekeeper.v1.Boundary
+	9,   // 69: pursekeeper.v1.TransactRequest.authorize_load:type_name -> pursekeeper.v1.AuthorizeLoadRequest
+	11,  // 70: pursekeeper.v1.TransactRequest.confirm_load:type_name -> pursekeeper.v1.ConfirmLoadRequest
+	13,  // 71: pursekeeper.v1.TransactRequest.begin_settlement:type_name -> pursekeeper.v1.BeginSettlementRequest
+	15,  // 72: pursekeeper.v1.TransactRequest.settle_load:type_name -> pursekeeper.v1.SettleLoadRequest
+	17,  // 73: pursekeeper.v1.TransactRequest.get_transaction:type_name -> pursekeeper.v1.GetTransactionRequest
+	19,  // 74: pursekeeper.v1.TransactRequest.list_transactions:type_name -> pursekeeper.v1.ListTransactionsRequest
+	22,  // 75: pursekeeper.v1.TransactRequest.authorize_unload:type_name -> pursekeeper.v1.AuthorizeUnloadRequest
+	24,  // 76: pursekeeper.v1.TransactRequest.confirm_unload:type_name -> pursekeeper.v1.ConfirmUnloadRequest
+	26,  // 77: pursekeeper.v1.TransactRequest.authorize_overdraft:type_name -> pursekeeper.v1.AuthorizeOverdraftRequest
+	28,  // 78: pursekeeper.v1.TransactRequest.confirm_overdraft:type_name -> pursekeeper.v1.ConfirmOverdraftRequest
+	30,  // 79: pursekeeper.v1.TransactRequest.verify_tac:type_name -> pursekeeper.v1.VerifyTacRequest
+	36,  // 80: pursekeeper.v1.TransactRequest.sign_command:type_name -> pursekeeper.v1.SignCommandRequest
+	38,  // 81: pursekeeper.v1.TransactRequest.authenticate_card:type_name -> pursekeeper.v1.AuthenticateCardRequest
+	40,  // 82: pursekeeper.v1.TransactRequest.personalise_card:type_name -> pursekeeper.v1.PersonaliseCardRequest
+	43,  // 83: pursekeeper.v1.TransactRequest.personalise_psam:type_name -> pursekeeper.v1.PersonalisePSAMRequest
+	10,  // 84: pursekeeper.v1.TransactResponse.authorize_load:type_name -> pursekeeper.v1.AuthorizeLoadResponse
+	12,  // 85: pursekeeper.v1.TransactResponse.confirm_load:type_name -> pursekeeper.v1.ConfirmLoadResponse
+	14,  // 86: pursekeeper.v1.TransactResponse.begin_settlement:type_name -> pursekeeper.v1.BeginSettlementResponse
+	16,  // 87: pursekeeper.v1.TransactResponse.settle_load:type_name -> pursekeeper.v1.SettleLoadResponse
+	18,  // 88: pursekeeper.v1.TransactResponse.get_transaction:type_name -> pursekeeper.v1.GetTransactionResponse
+	20,  // 89: pursekeeper.v1.TransactResponse.list_transactions:type_name -> pursekeeper.v1.ListTransactionsResponse
+	23,  // 90: pursekeeper.v1.TransactResponse.authorize_unload:type_name -> pursekeeper.v1.AuthorizeUnloadResponse
+	25,  // 91: pursekeeper.v1.TransactResponse.confirm_unload:type_name -> pursekeeper.v1.ConfirmUnloadResponse
+	27,  // 92: pursekeeper.v1.TransactResponse.authorize_overdraft:type_name -> pursekeeper.v1.AuthorizeOverdraftResponse
+	29,  // 93: pursekeeper.v1.TransactResponse.confirm_overdraft:type_name -> pursekeeper.v1.ConfirmOverdraftResponse
+	31,  // 94: pursekeeper.v1.TransactResponse.verify_tac:type_name -> pursekeeper.v1.VerifyTacResponse
+	37,  // 95: pursekeeper.v1.TransactResponse.sign_command:type_name -> pursekeeper.v1.SignCommandResponse
+	39,  // 96: pursekeeper.v1.TransactResponse.authenticate_card:type_name -> pursekeeper.v1.AuthenticateCardResponse
+	41,  // 97: pursekeeper.v1.TransactResponse.personalise_card:type_name -> pursekeeper.v1.PersonaliseCardResponse
+	44,  // 98: pursekeeper.v1.TransactResponse.personalise_psam:type_name -> pursekeeper.v1.PersonalisePSAMResponse
+	35,  // 99: pursekeeper.v1.TransactResponse.error:type_name -> pursekeeper.v1.Error
+	9,   // 100: pursekeeper.v1.SignerService.AuthorizeLoad:input_type -> pursekeeper.v1.AuthorizeLoadRequest
+	11,  // 101: pursekeeper.v1.SignerService.ConfirmLoad:input_type -> pursekeeper.v1.ConfirmLoadRequest
+	13,  // 102: pursekeeper.v1.SignerService.BeginSettlement:input_type -> pursekeeper.v1.BeginSettlementRequest
+	15,  // 103: pursekeeper.v1.SignerService.SettleLoad:input_type -> pursekeeper.v1.SettleLoadRequest
+	17,  // 104: pursekeeper.v1.SignerService.GetTransaction:input_type -> pursekeeper.v1.GetTransactionRequest
+	19,  // 105: pursekeeper.v1.SignerService.ListTransactions:input_type -> pursekeeper.v1.ListTransactionsRequest
+	22,  // 106: pursekeeper.v1.SignerService.AuthorizeUnload:input_type -> pursekeeper.v1.AuthorizeUnloadRequest
+	24,  // 107: pursekeeper.v1.SignerService.ConfirmUnload:input_type -> pursekeeper.v1.ConfirmUnloadRequest
+	26,  // 108: pursekeeper.v1.SignerService.AuthorizeOverdraft:input_type -> pursekeeper.v1.AuthorizeOverdraftRequest
+	28,  // 109: pursekeeper.v1.SignerService.ConfirmOverdraft:input_type -> pursekeeper.v1.ConfirmOverdraftRequest
+	30,  // 110: pursekeeper.v1.SignerService.VerifyTac:input_type -> pursekeeper.v1.VerifyTacRequest
+	32,  // 111: pursekeeper.v1.SignerService.VerifyTacs:input_type -> pursekeeper.v1.VerifyTacsRequest
+	36,  // 112: pursekeeper.v1.SignerService.SignCommand:input_type -> pursekeeper.v1.SignCommandRequest
+	38,  // 113: pursekeeper.v1.SignerService.AuthenticateCard:input_type -> pursekeeper.v1.AuthenticateCardRequest
+	40,  // 114: pursekeeper.v1.SignerService.PersonaliseCard:input_type -> pursekeeper.v1.PersonaliseCardRequest
+	43,  // 115: pursekeeper.v1.SignerService.PersonalisePSAM:input_type -> pursekeeper.v1.PersonalisePSAMRequest
+	45,  // 116: pursekeeper.v1.SignerService.Transact:input_type -> pursekeeper.v1.TransactRequest
+	10,  // 117: pursekeeper.v1.SignerService.AuthorizeLoad:output_type -> pursekeeper.v1.AuthorizeLoadResponse
+	12,  // 118: pursekeeper.v1.SignerService.ConfirmLoad:output_type -> pursekeeper.v1.ConfirmLoadResponse
+	14,  // 119: pursekeeper.v1.SignerService.BeginSettlement:output_type -> pursekeeper.v1.BeginSettlementResponse
+	16,  // 120: pursekeeper.v1.SignerService.SettleLoad:output_type -> pursekeeper.v1.SettleLoadResponse
+	18,  // 121: pursekeeper.v1.SignerService.GetTransaction:output_type -> pursekeeper.v1.GetTransactionResponse
+	20,  // 122: pursekeeper.v1.SignerService.ListTransactions:output_type -> pursekeeper.v1.ListTransactionsResponse
+	23,  // 123: pursekeeper.v1.SignerService.AuthorizeUnload:output_type -> pursekeeper.v1.AuthorizeUnloadResponse
+	25,  // 124: pursekeeper.v1.SignerService.ConfirmUnload:output_type -> pursekeeper.v1.ConfirmUnloadResponse
+	27,  // 125: pursekeeper.v1.SignerService.AuthorizeOverdraft:output_type -> pursekeeper.v1.AuthorizeOverdraftResponse
+	29,  // 126: pursekeeper.v1.SignerService.ConfirmOverdraft:output_type -> pursekeeper.v1.ConfirmOverdraftResponse
+	31,  // 127: pursekeeper.v1.SignerService.VerifyTac:output_type -> pursekeeper.v1.VerifyTacResponse
+	33,  // 128: pursekeeper.v1.SignerService.VerifyTacs:output_type -> pursekeeper.v1.VerifyTacsResponse
+	37,  // 129: pursekeeper.v1.SignerService.SignCommand:output_type -> pursekeeper.v1.SignCommandResponse
+	39,  // 130: pursekeeper.v1.SignerService.AuthenticateCard:output_type -> pursekeeper.v1.AuthenticateCardResponse
+	41,  // 131: pursekeeper.v1.SignerService.PersonaliseCard:output_type -> pursekeeper.v1.PersonaliseCardResponse
+	44,  // 132: pursekeeper.v1.SignerService.PersonalisePSAM:output_type -> pursekeeper.v1.PersonalisePSAMResponse
+	46,  // 133: pursekeeper.v1.SignerService.Transact:output_type -> pursekeeper.v1.TransactResponse
+	117, // [117:134] is the sub-list for method output_type
+	100, // [100:117] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_pursekeeper_v1_signer_proto_init() }
@@ -1867,13 +5165,50 @@ func file_pursekeeper_v1_signer_proto_init() {
 	if File_pursekeeper_v1_signer_proto != nil {
 		return
 	}
+	file_pursekeeper_v1_signer_proto_msgTypes[19].OneofWrappers = []any{}
+	file_pursekeeper_v1_signer_proto_msgTypes[23].OneofWrappers = []any{}
+	file_pursekeeper_v1_signer_proto_msgTypes[38].OneofWrappers = []any{
+		(*TransactRequest_AuthorizeLoad)(nil),
+		(*TransactRequest_ConfirmLoad)(nil),
+		(*TransactRequest_BeginSettlement)(nil),
+		(*TransactRequest_SettleLoad)(nil),
+		(*TransactRequest_GetTransaction)(nil),
+		(*TransactRequest_ListTransactions)(nil),
+		(*TransactRequest_AuthorizeUnload)(nil),
+		(*TransactRequest_ConfirmUnload)(nil),
+		(*TransactRequest_AuthorizeOverdraft)(nil),
+		(*TransactRequest_ConfirmOverdraft)(nil),
+		(*TransactRequest_VerifyTac)(nil),
+		(*TransactRequest_SignCommand)(nil),
+		(*TransactRequest_AuthenticateCard)(nil),
+		(*TransactRequest_PersonaliseCard)(nil),
+		(*TransactRequest_PersonalisePsam)(nil),
+	}
+	file_pursekeeper_v1_signer_proto_msgTypes[39].OneofWrappers = []any{
+		(*TransactResponse_AuthorizeLoad)(nil),
+		(*TransactResponse_ConfirmLoad)(nil),
+		(*TransactResponse_BeginSettlement)(nil),
+		(*TransactResponse_SettleLoad)(nil),
+		(*TransactResponse_GetTransaction)(nil),
+		(*TransactResponse_ListTransactions)(nil),
+		(*TransactResponse_AuthorizeUnload)(nil),
+		(*TransactResponse_ConfirmUnload)(nil),
+		(*TransactResponse_AuthorizeOverdraft)(nil),
+		(*TransactResponse_ConfirmOverdraft)(nil),
+		(*TransactResponse_VerifyTac)(nil),
+		(*TransactResponse_SignCommand)(nil),
+		(*TransactResponse_AuthenticateCard)(nil),
+		(*TransactResponse_PersonaliseCard)(nil),
+		(*TransactResponse_PersonalisePsam)(nil),
+		(*TransactResponse_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pursekeeper_v1_signer_proto_rawDesc), len(file_pursekeeper_v1_signer_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   15,
+			NumEnums:      7,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

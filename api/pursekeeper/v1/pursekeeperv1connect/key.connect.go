@@ -37,12 +37,17 @@ const (
 const (
 	// KeyServiceUnlockCardProcedure is the fully-qualified name of the KeyService's UnlockCard RPC.
 	KeyServiceUnlockCardProcedure = "/pursekeeper.v1.KeyService/UnlockCard"
+	// KeyServiceListKeySetsProcedure is the fully-qualified name of the KeyService's ListKeySets RPC.
+	KeyServiceListKeySetsProcedure = "/pursekeeper.v1.KeyService/ListKeySets"
 )
 
 // KeyServiceClient is a client for the pursekeeper.v1.KeyService service.
 type KeyServiceClient interface {
 	// UnlockCard lifts the lock that repeated MAC1 failures put on a card, and records who lifted it and why.
 	UnlockCard(context.Context, *v1.UnlockCardRequest) (*v1.UnlockCardResponse, error)
+	// ListKeySets shows the key sets that the caller may see: every version with its state, check value, boundary, and what came of
+	// the try to take a card key out of it.
+	ListKeySets(context.Context, *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error)
 }
 
 // NewKeyServiceClient constructs a client for the pursekeeper.v1.KeyService service. By default, it
@@ -62,12 +67,19 @@ func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(keyServiceMethods.ByName("UnlockCard")),
 			connect.WithClientOptions(opts...),
 		),
+		listKeySets: connect.NewClient[v1.ListKeySetsRequest, v1.ListKeySetsResponse](
+			httpClient,
+			baseURL+KeyServiceListKeySetsProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ListKeySets")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // keyServiceClient implements KeyServiceClient.
 type keyServiceClient struct {
-	unlockCard *connect.Client[v1.UnlockCardRequest, v1.UnlockCardResponse]
+	unlockCard  *connect.Client[v1.UnlockCardRequest, v1.UnlockCardResponse]
+	listKeySets *connect.Client[v1.ListKeySetsRequest, v1.ListKeySetsResponse]
 }
 
 // UnlockCard calls pursekeeper.v1.KeyService.UnlockCard.
@@ -79,10 +91,22 @@ func (c *keyServiceClient) UnlockCard(ctx context.Context, req *v1.UnlockCardReq
 	return nil, err
 }
 
+// ListKeySets calls pursekeeper.v1.KeyService.ListKeySets.
+func (c *keyServiceClient) ListKeySets(ctx context.Context, req *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error) {
+	response, err := c.listKeySets.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // KeyServiceHandler is an implementation of the pursekeeper.v1.KeyService service.
 type KeyServiceHandler interface {
 	// UnlockCard lifts the lock that repeated MAC1 failures put on a card, and records who lifted it and why.
 	UnlockCard(context.Context, *v1.UnlockCardRequest) (*v1.UnlockCardResponse, error)
+	// ListKeySets shows the key sets that the caller may see: every version with its state, check value, boundary, and what came of
+	// the try to take a card key out of it.
+	ListKeySets(context.Context, *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error)
 }
 
 // NewKeyServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -98,10 +122,18 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(keyServiceMethods.ByName("UnlockCard")),
 		connect.WithHandlerOptions(opts...),
 	)
+	keyServiceListKeySetsHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceListKeySetsProcedure,
+		svc.ListKeySets,
+		connect.WithSchema(keyServiceMethods.ByName("ListKeySets")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pursekeeper.v1.KeyService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case KeyServiceUnlockCardProcedure:
 			keyServiceUnlockCardHandler.ServeHTTP(w, r)
+		case KeyServiceListKeySetsProcedure:
+			keyServiceListKeySetsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -113,4 +145,8 @@ type UnimplementedKeyServiceHandler struct{}
 
 func (UnimplementedKeyServiceHandler) UnlockCard(context.Context, *v1.UnlockCardRequest) (*v1.UnlockCardResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.UnlockCard is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ListKeySets(context.Context, *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ListKeySets is not implemented"))
 }

@@ -58,6 +58,37 @@ const (
 	// SignerServiceListTransactionsProcedure is the fully-qualified name of the SignerService's
 	// ListTransactions RPC.
 	SignerServiceListTransactionsProcedure = "/pursekeeper.v1.SignerService/ListTransactions"
+	// SignerServiceAuthorizeUnloadProcedure is the fully-qualified name of the SignerService's
+	// AuthorizeUnload RPC.
+	SignerServiceAuthorizeUnloadProcedure = "/pursekeeper.v1.SignerService/AuthorizeUnload"
+	// SignerServiceConfirmUnloadProcedure is the fully-qualified name of the SignerService's
+	// ConfirmUnload RPC.
+	SignerServiceConfirmUnloadProcedure = "/pursekeeper.v1.SignerService/ConfirmUnload"
+	// SignerServiceAuthorizeOverdraftProcedure is the fully-qualified name of the SignerService's
+	// AuthorizeOverdraft RPC.
+	SignerServiceAuthorizeOverdraftProcedure = "/pursekeeper.v1.SignerService/AuthorizeOverdraft"
+	// SignerServiceConfirmOverdraftProcedure is the fully-qualified name of the SignerService's
+	// ConfirmOverdraft RPC.
+	SignerServiceConfirmOverdraftProcedure = "/pursekeeper.v1.SignerService/ConfirmOverdraft"
+	// SignerServiceVerifyTacProcedure is the fully-qualified name of the SignerService's VerifyTac RPC.
+	SignerServiceVerifyTacProcedure = "/pursekeeper.v1.SignerService/VerifyTac"
+	// SignerServiceVerifyTacsProcedure is the fully-qualified name of the SignerService's VerifyTacs
+	// RPC.
+	SignerServiceVerifyTacsProcedure = "/pursekeeper.v1.SignerService/VerifyTacs"
+	// SignerServiceSignCommandProcedure is the fully-qualified name of the SignerService's SignCommand
+	// RPC.
+	SignerServiceSignCommandProcedure = "/pursekeeper.v1.SignerService/SignCommand"
+	// SignerServiceAuthenticateCardProcedure is the fully-qualified name of the SignerService's
+	// AuthenticateCard RPC.
+	SignerServiceAuthenticateCardProcedure = "/pursekeeper.v1.SignerService/AuthenticateCard"
+	// SignerServicePersonaliseCardProcedure is the fully-qualified name of the SignerService's
+	// PersonaliseCard RPC.
+	SignerServicePersonaliseCardProcedure = "/pursekeeper.v1.SignerService/PersonaliseCard"
+	// SignerServicePersonalisePSAMProcedure is the fully-qualified name of the SignerService's
+	// PersonalisePSAM RPC.
+	SignerServicePersonalisePSAMProcedure = "/pursekeeper.v1.SignerService/PersonalisePSAM"
+	// SignerServiceTransactProcedure is the fully-qualified name of the SignerService's Transact RPC.
+	SignerServiceTransactProcedure = "/pursekeeper.v1.SignerService/Transact"
 )
 
 // SignerServiceClient is a client for the pursekeeper.v1.SignerService service.
@@ -75,6 +106,30 @@ type SignerServiceClient interface {
 	GetTransaction(context.Context, *v1.GetTransactionRequest) (*v1.GetTransactionResponse, error)
 	// ListTransactions returns recorded transactions in the order in which they were committed, a page at a time.
 	ListTransactions(context.Context, *v1.ListTransactionsRequest) (*v1.ListTransactionsResponse, error)
+	// AuthorizeUnload verifies MAC1 of an INITIALIZE FOR UNLOAD answer and issues MAC2 (EPURSE.md §5.3), for the profile's one
+	// unload purse.
+	AuthorizeUnload(context.Context, *v1.AuthorizeUnloadRequest) (*v1.AuthorizeUnloadResponse, error)
+	// ConfirmUnload verifies MAC3: it alone proves that the money left the card.
+	ConfirmUnload(context.Context, *v1.ConfirmUnloadRequest) (*v1.ConfirmUnloadResponse, error)
+	// AuthorizeOverdraft verifies MAC1 of an INITIALIZE FOR UPDATE answer and issues MAC2 (EPURSE.md §5.4), always of ED.
+	AuthorizeOverdraft(context.Context, *v1.AuthorizeOverdraftRequest) (*v1.AuthorizeOverdraftResponse, error)
+	// ConfirmOverdraft verifies the TAC with which the card proves that it took the new limit.
+	ConfirmOverdraft(context.Context, *v1.ConfirmOverdraftRequest) (*v1.ConfirmOverdraftResponse, error)
+	// VerifyTac verifies one TAC that a card made, by what it covers (EPURSE.md §5). It settles nothing.
+	VerifyTac(context.Context, *v1.VerifyTacRequest) (*v1.VerifyTacResponse, error)
+	// VerifyTacs verifies up to 10,000, each by itself: a malformed item fails alone. The results are in the order of the items.
+	VerifyTacs(context.Context, *v1.VerifyTacsRequest) (*v1.VerifyTacsResponse, error)
+	// SignCommand makes a whole command of EPURSE.md §6 under a key of the card. WRITE KEY comes from PersonaliseCard alone.
+	SignCommand(context.Context, *v1.SignCommandRequest) (*v1.SignCommandResponse, error)
+	// AuthenticateCard makes the cryptogram of EXTERNAL AUTHENTICATE, or checks what a card answered to INTERNAL AUTHENTICATE.
+	AuthenticateCard(context.Context, *v1.AuthenticateCardRequest) (*v1.AuthenticateCardResponse, error)
+	// PersonaliseCard makes the WRITE KEY commands that put a card's diversified keys on it under its control key: nobody sees a
+	// key. With no challenge it only says which keys go, in order.
+	PersonaliseCard(context.Context, *v1.PersonaliseCardRequest) (*v1.PersonaliseCardResponse, error)
+	// PersonalisePSAM does the same for a reader's secure module, whose keys are diversified by its device number.
+	PersonalisePSAM(context.Context, *v1.PersonalisePSAMRequest) (*v1.PersonalisePSAMResponse, error)
+	// Transact is a stream of any of the requests above. Answers come as they are ready and are matched by ref.
+	Transact(context.Context) (*connect.BidiStreamForClientSimple[v1.TransactRequest, v1.TransactResponse], error)
 }
 
 // NewSignerServiceClient constructs a client for the pursekeeper.v1.SignerService service. By
@@ -124,17 +179,94 @@ func NewSignerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(signerServiceMethods.ByName("ListTransactions")),
 			connect.WithClientOptions(opts...),
 		),
+		authorizeUnload: connect.NewClient[v1.AuthorizeUnloadRequest, v1.AuthorizeUnloadResponse](
+			httpClient,
+			baseURL+SignerServiceAuthorizeUnloadProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("AuthorizeUnload")),
+			connect.WithClientOptions(opts...),
+		),
+		confirmUnload: connect.NewClient[v1.ConfirmUnloadRequest, v1.ConfirmUnloadResponse](
+			httpClient,
+			baseURL+SignerServiceConfirmUnloadProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("ConfirmUnload")),
+			connect.WithClientOptions(opts...),
+		),
+		authorizeOverdraft: connect.NewClient[v1.AuthorizeOverdraftRequest, v1.AuthorizeOverdraftResponse](
+			httpClient,
+			baseURL+SignerServiceAuthorizeOverdraftProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("AuthorizeOverdraft")),
+			connect.WithClientOptions(opts...),
+		),
+		confirmOverdraft: connect.NewClient[v1.ConfirmOverdraftRequest, v1.ConfirmOverdraftResponse](
+			httpClient,
+			baseURL+SignerServiceConfirmOverdraftProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("ConfirmOverdraft")),
+			connect.WithClientOptions(opts...),
+		),
+		verifyTac: connect.NewClient[v1.VerifyTacRequest, v1.VerifyTacResponse](
+			httpClient,
+			baseURL+SignerServiceVerifyTacProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("VerifyTac")),
+			connect.WithClientOptions(opts...),
+		),
+		verifyTacs: connect.NewClient[v1.VerifyTacsRequest, v1.VerifyTacsResponse](
+			httpClient,
+			baseURL+SignerServiceVerifyTacsProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("VerifyTacs")),
+			connect.WithClientOptions(opts...),
+		),
+		signCommand: connect.NewClient[v1.SignCommandRequest, v1.SignCommandResponse](
+			httpClient,
+			baseURL+SignerServiceSignCommandProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("SignCommand")),
+			connect.WithClientOptions(opts...),
+		),
+		authenticateCard: connect.NewClient[v1.AuthenticateCardRequest, v1.AuthenticateCardResponse](
+			httpClient,
+			baseURL+SignerServiceAuthenticateCardProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("AuthenticateCard")),
+			connect.WithClientOptions(opts...),
+		),
+		personaliseCard: connect.NewClient[v1.PersonaliseCardRequest, v1.PersonaliseCardResponse](
+			httpClient,
+			baseURL+SignerServicePersonaliseCardProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("PersonaliseCard")),
+			connect.WithClientOptions(opts...),
+		),
+		personalisePSAM: connect.NewClient[v1.PersonalisePSAMRequest, v1.PersonalisePSAMResponse](
+			httpClient,
+			baseURL+SignerServicePersonalisePSAMProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("PersonalisePSAM")),
+			connect.WithClientOptions(opts...),
+		),
+		transact: connect.NewClient[v1.TransactRequest, v1.TransactResponse](
+			httpClient,
+			baseURL+SignerServiceTransactProcedure,
+			connect.WithSchema(signerServiceMethods.ByName("Transact")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // signerServiceClient implements SignerServiceClient.
 type signerServiceClient struct {
-	authorizeLoad    *connect.Client[v1.AuthorizeLoadRequest, v1.AuthorizeLoadResponse]
-	confirmLoad      *connect.Client[v1.ConfirmLoadRequest, v1.ConfirmLoadResponse]
-	beginSettlement  *connect.Client[v1.BeginSettlementRequest, v1.BeginSettlementResponse]
-	settleLoad       *connect.Client[v1.SettleLoadRequest, v1.SettleLoadResponse]
-	getTransaction   *connect.Client[v1.GetTransactionRequest, v1.GetTransactionResponse]
-	listTransactions *connect.Client[v1.ListTransactionsRequest, v1.ListTransactionsResponse]
+	authorizeLoad      *connect.Client[v1.AuthorizeLoadRequest, v1.AuthorizeLoadResponse]
+	confirmLoad        *connect.Client[v1.ConfirmLoadRequest, v1.ConfirmLoadResponse]
+	beginSettlement    *connect.Client[v1.BeginSettlementRequest, v1.BeginSettlementResponse]
+	settleLoad         *connect.Client[v1.SettleLoadRequest, v1.SettleLoadResponse]
+	getTransaction     *connect.Client[v1.GetTransactionRequest, v1.GetTransactionResponse]
+	listTransactions   *connect.Client[v1.ListTransactionsRequest, v1.ListTransactionsResponse]
+	authorizeUnload    *connect.Client[v1.AuthorizeUnloadRequest, v1.AuthorizeUnloadResponse]
+	confirmUnload      *connect.Client[v1.ConfirmUnloadRequest, v1.ConfirmUnloadResponse]
+	authorizeOverdraft *connect.Client[v1.AuthorizeOverdraftRequest, v1.AuthorizeOverdraftResponse]
+	confirmOverdraft   *connect.Client[v1.ConfirmOverdraftRequest, v1.ConfirmOverdraftResponse]
+	verifyTac          *connect.Client[v1.VerifyTacRequest, v1.VerifyTacResponse]
+	verifyTacs         *connect.Client[v1.VerifyTacsRequest, v1.VerifyTacsResponse]
+	signCommand        *connect.Client[v1.SignCommandRequest, v1.SignCommandResponse]
+	authenticateCard   *connect.Client[v1.AuthenticateCardRequest, v1.AuthenticateCardResponse]
+	personaliseCard    *connect.Client[v1.PersonaliseCardRequest, v1.PersonaliseCardResponse]
+	personalisePSAM    *connect.Client[v1.PersonalisePSAMRequest, v1.PersonalisePSAMResponse]
+	transact           *connect.Client[v1.TransactRequest, v1.TransactResponse]
 }
 
 // AuthorizeLoad calls pursekeeper.v1.SignerService.AuthorizeLoad.
@@ -191,6 +323,101 @@ func (c *signerServiceClient) ListTransactions(ctx context.Context, req *v1.List
 	return nil, err
 }
 
+// AuthorizeUnload calls pursekeeper.v1.SignerService.AuthorizeUnload.
+func (c *signerServiceClient) AuthorizeUnload(ctx context.Context, req *v1.AuthorizeUnloadRequest) (*v1.AuthorizeUnloadResponse, error) {
+	response, err := c.authorizeUnload.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ConfirmUnload calls pursekeeper.v1.SignerService.ConfirmUnload.
+func (c *signerServiceClient) ConfirmUnload(ctx context.Context, req *v1.ConfirmUnloadRequest) (*v1.ConfirmUnloadResponse, error) {
+	response, err := c.confirmUnload.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AuthorizeOverdraft calls pursekeeper.v1.SignerService.AuthorizeOverdraft.
+func (c *signerServiceClient) AuthorizeOverdraft(ctx context.Context, req *v1.AuthorizeOverdraftRequest) (*v1.AuthorizeOverdraftResponse, error) {
+	response, err := c.authorizeOverdraft.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ConfirmOverdraft calls pursekeeper.v1.SignerService.ConfirmOverdraft.
+func (c *signerServiceClient) ConfirmOverdraft(ctx context.Context, req *v1.ConfirmOverdraftRequest) (*v1.ConfirmOverdraftResponse, error) {
+	response, err := c.confirmOverdraft.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// VerifyTac calls pursekeeper.v1.SignerService.VerifyTac.
+func (c *signerServiceClient) VerifyTac(ctx context.Context, req *v1.VerifyTacRequest) (*v1.VerifyTacResponse, error) {
+	response, err := c.verifyTac.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// VerifyTacs calls pursekeeper.v1.SignerService.VerifyTacs.
+func (c *signerServiceClient) VerifyTacs(ctx context.Context, req *v1.VerifyTacsRequest) (*v1.VerifyTacsResponse, error) {
+	response, err := c.verifyTacs.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SignCommand calls pursekeeper.v1.SignerService.SignCommand.
+func (c *signerServiceClient) SignCommand(ctx context.Context, req *v1.SignCommandRequest) (*v1.SignCommandResponse, error) {
+	response, err := c.signCommand.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// AuthenticateCard calls pursekeeper.v1.SignerService.AuthenticateCard.
+func (c *signerServiceClient) AuthenticateCard(ctx context.Context, req *v1.AuthenticateCardRequest) (*v1.AuthenticateCardResponse, error) {
+	response, err := c.authenticateCard.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// PersonaliseCard calls pursekeeper.v1.SignerService.PersonaliseCard.
+func (c *signerServiceClient) PersonaliseCard(ctx context.Context, req *v1.PersonaliseCardRequest) (*v1.PersonaliseCardResponse, error) {
+	response, err := c.personaliseCard.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// PersonalisePSAM calls pursekeeper.v1.SignerService.PersonalisePSAM.
+func (c *signerServiceClient) PersonalisePSAM(ctx context.Context, req *v1.PersonalisePSAMRequest) (*v1.PersonalisePSAMResponse, error) {
+	response, err := c.personalisePSAM.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Transact calls pursekeeper.v1.SignerService.Transact.
+func (c *signerServiceClient) Transact(ctx context.Context) (*connect.BidiStreamForClientSimple[v1.TransactRequest, v1.TransactResponse], error) {
+	return c.transact.CallBidiStreamSimple(ctx)
+}
+
 // SignerServiceHandler is an implementation of the pursekeeper.v1.SignerService service.
 type SignerServiceHandler interface {
 	// AuthorizeLoad verifies MAC1 of an INITIALIZE FOR LOAD answer and issues MAC2 (EPURSE.md §5.1). The same request again
@@ -206,6 +433,30 @@ type SignerServiceHandler interface {
 	GetTransaction(context.Context, *v1.GetTransactionRequest) (*v1.GetTransactionResponse, error)
 	// ListTransactions returns recorded transactions in the order in which they were committed, a page at a time.
 	ListTransactions(context.Context, *v1.ListTransactionsRequest) (*v1.ListTransactionsResponse, error)
+	// AuthorizeUnload verifies MAC1 of an INITIALIZE FOR UNLOAD answer and issues MAC2 (EPURSE.md §5.3), for the profile's one
+	// unload purse.
+	AuthorizeUnload(context.Context, *v1.AuthorizeUnloadRequest) (*v1.AuthorizeUnloadResponse, error)
+	// ConfirmUnload verifies MAC3: it alone proves that the money left the card.
+	ConfirmUnload(context.Context, *v1.ConfirmUnloadRequest) (*v1.ConfirmUnloadResponse, error)
+	// AuthorizeOverdraft verifies MAC1 of an INITIALIZE FOR UPDATE answer and issues MAC2 (EPURSE.md §5.4), always of ED.
+	AuthorizeOverdraft(context.Context, *v1.AuthorizeOverdraftRequest) (*v1.AuthorizeOverdraftResponse, error)
+	// ConfirmOverdraft verifies the TAC with which the card proves that it took the new limit.
+	ConfirmOverdraft(context.Context, *v1.ConfirmOverdraftRequest) (*v1.ConfirmOverdraftResponse, error)
+	// VerifyTac verifies one TAC that a card made, by what it covers (EPURSE.md §5). It settles nothing.
+	VerifyTac(context.Context, *v1.VerifyTacRequest) (*v1.VerifyTacResponse, error)
+	// VerifyTacs verifies up to 10,000, each by itself: a malformed item fails alone. The results are in the order of the items.
+	VerifyTacs(context.Context, *v1.VerifyTacsRequest) (*v1.VerifyTacsResponse, error)
+	// SignCommand makes a whole command of EPURSE.md §6 under a key of the card. WRITE KEY comes from PersonaliseCard alone.
+	SignCommand(context.Context, *v1.SignCommandRequest) (*v1.SignCommandResponse, error)
+	// AuthenticateCard makes the cryptogram of EXTERNAL AUTHENTICATE, or checks what a card answered to INTERNAL AUTHENTICATE.
+	AuthenticateCard(context.Context, *v1.AuthenticateCardRequest) (*v1.AuthenticateCardResponse, error)
+	// PersonaliseCard makes the WRITE KEY commands that put a card's diversified keys on it under its control key: nobody sees a
+	// key. With no challenge it only says which keys go, in order.
+	PersonaliseCard(context.Context, *v1.PersonaliseCardRequest) (*v1.PersonaliseCardResponse, error)
+	// PersonalisePSAM does the same for a reader's secure module, whose keys are diversified by its device number.
+	PersonalisePSAM(context.Context, *v1.PersonalisePSAMRequest) (*v1.PersonalisePSAMResponse, error)
+	// Transact is a stream of any of the requests above. Answers come as they are ready and are matched by ref.
+	Transact(context.Context, *connect.BidiStream[v1.TransactRequest, v1.TransactResponse]) error
 }
 
 // NewSignerServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -251,6 +502,72 @@ func NewSignerServiceHandler(svc SignerServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(signerServiceMethods.ByName("ListTransactions")),
 		connect.WithHandlerOptions(opts...),
 	)
+	signerServiceAuthorizeUnloadHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceAuthorizeUnloadProcedure,
+		svc.AuthorizeUnload,
+		connect.WithSchema(signerServiceMethods.ByName("AuthorizeUnload")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceConfirmUnloadHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceConfirmUnloadProcedure,
+		svc.ConfirmUnload,
+		connect.WithSchema(signerServiceMethods.ByName("ConfirmUnload")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceAuthorizeOverdraftHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceAuthorizeOverdraftProcedure,
+		svc.AuthorizeOverdraft,
+		connect.WithSchema(signerServiceMethods.ByName("AuthorizeOverdraft")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceConfirmOverdraftHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceConfirmOverdraftProcedure,
+		svc.ConfirmOverdraft,
+		connect.WithSchema(signerServiceMethods.ByName("ConfirmOverdraft")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceVerifyTacHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceVerifyTacProcedure,
+		svc.VerifyTac,
+		connect.WithSchema(signerServiceMethods.ByName("VerifyTac")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceVerifyTacsHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceVerifyTacsProcedure,
+		svc.VerifyTacs,
+		connect.WithSchema(signerServiceMethods.ByName("VerifyTacs")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceSignCommandHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceSignCommandProcedure,
+		svc.SignCommand,
+		connect.WithSchema(signerServiceMethods.ByName("SignCommand")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceAuthenticateCardHandler := connect.NewUnaryHandlerSimple(
+		SignerServiceAuthenticateCardProcedure,
+		svc.AuthenticateCard,
+		connect.WithSchema(signerServiceMethods.ByName("AuthenticateCard")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServicePersonaliseCardHandler := connect.NewUnaryHandlerSimple(
+		SignerServicePersonaliseCardProcedure,
+		svc.PersonaliseCard,
+		connect.WithSchema(signerServiceMethods.ByName("PersonaliseCard")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServicePersonalisePSAMHandler := connect.NewUnaryHandlerSimple(
+		SignerServicePersonalisePSAMProcedure,
+		svc.PersonalisePSAM,
+		connect.WithSchema(signerServiceMethods.ByName("PersonalisePSAM")),
+		connect.WithHandlerOptions(opts...),
+	)
+	signerServiceTransactHandler := connect.NewBidiStreamHandler(
+		SignerServiceTransactProcedure,
+		svc.Transact,
+		connect.WithSchema(signerServiceMethods.ByName("Transact")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pursekeeper.v1.SignerService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case SignerServiceAuthorizeLoadProcedure:
@@ -265,6 +582,28 @@ func NewSignerServiceHandler(svc SignerServiceHandler, opts ...connect.HandlerOp
 			signerServiceGetTransactionHandler.ServeHTTP(w, r)
 		case SignerServiceListTransactionsProcedure:
 			signerServiceListTransactionsHandler.ServeHTTP(w, r)
+		case SignerServiceAuthorizeUnloadProcedure:
+			signerServiceAuthorizeUnloadHandler.ServeHTTP(w, r)
+		case SignerServiceConfirmUnloadProcedure:
+			signerServiceConfirmUnloadHandler.ServeHTTP(w, r)
+		case SignerServiceAuthorizeOverdraftProcedure:
+			signerServiceAuthorizeOverdraftHandler.ServeHTTP(w, r)
+		case SignerServiceConfirmOverdraftProcedure:
+			signerServiceConfirmOverdraftHandler.ServeHTTP(w, r)
+		case SignerServiceVerifyTacProcedure:
+			signerServiceVerifyTacHandler.ServeHTTP(w, r)
+		case SignerServiceVerifyTacsProcedure:
+			signerServiceVerifyTacsHandler.ServeHTTP(w, r)
+		case SignerServiceSignCommandProcedure:
+			signerServiceSignCommandHandler.ServeHTTP(w, r)
+		case SignerServiceAuthenticateCardProcedure:
+			signerServiceAuthenticateCardHandler.ServeHTTP(w, r)
+		case SignerServicePersonaliseCardProcedure:
+			signerServicePersonaliseCardHandler.ServeHTTP(w, r)
+		case SignerServicePersonalisePSAMProcedure:
+			signerServicePersonalisePSAMHandler.ServeHTTP(w, r)
+		case SignerServiceTransactProcedure:
+			signerServiceTransactHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -296,4 +635,48 @@ func (UnimplementedSignerServiceHandler) GetTransaction(context.Context, *v1.Get
 
 func (UnimplementedSignerServiceHandler) ListTransactions(context.Context, *v1.ListTransactionsRequest) (*v1.ListTransactionsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.ListTransactions is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) AuthorizeUnload(context.Context, *v1.AuthorizeUnloadRequest) (*v1.AuthorizeUnloadResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.AuthorizeUnload is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) ConfirmUnload(context.Context, *v1.ConfirmUnloadRequest) (*v1.ConfirmUnloadResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.ConfirmUnload is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) AuthorizeOverdraft(context.Context, *v1.AuthorizeOverdraftRequest) (*v1.AuthorizeOverdraftResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.AuthorizeOverdraft is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) ConfirmOverdraft(context.Context, *v1.ConfirmOverdraftRequest) (*v1.ConfirmOverdraftResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.ConfirmOverdraft is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) VerifyTac(context.Context, *v1.VerifyTacRequest) (*v1.VerifyTacResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.VerifyTac is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) VerifyTacs(context.Context, *v1.VerifyTacsRequest) (*v1.VerifyTacsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.VerifyTacs is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) SignCommand(context.Context, *v1.SignCommandRequest) (*v1.SignCommandResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.SignCommand is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) AuthenticateCard(context.Context, *v1.AuthenticateCardRequest) (*v1.AuthenticateCardResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.AuthenticateCard is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) PersonaliseCard(context.Context, *v1.PersonaliseCardRequest) (*v1.PersonaliseCardResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.PersonaliseCard is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) PersonalisePSAM(context.Context, *v1.PersonalisePSAMRequest) (*v1.PersonalisePSAMResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.PersonalisePSAM is not implemented"))
+}
+
+func (UnimplementedSignerServiceHandler) Transact(context.Context, *connect.BidiStream[v1.TransactRequest, v1.TransactResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.SignerService.Transact is not implemented"))
 }
