@@ -65,11 +65,12 @@ type Key struct {
 // Inputs are the values that a replay computes from, in upper-case hex where the card sends bytes.
 type Inputs struct {
 	Initialize string `json:"initialize,omitempty"` // the INITIALIZE answer as received
-	AmountFen  uint64 `json:"amountFen,omitempty"`
+	AmountFen  uint64 `json:"amountFen,omitempty"`  // of an overdraft the new limit
 	Terminal   string `json:"terminal,omitempty"`
 	Date       string `json:"date,omitempty"`
 	Time       string `json:"time,omitempty"`
 	TAC        string `json:"tac,omitempty"`
+	MAC3       string `json:"mac3,omitempty"`
 }
 
 // Settled is what an answer proved about an earlier transaction.

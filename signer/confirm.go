@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -25,16 +26,31 @@ type Confirmation struct {
 
 // ConfirmLoad verifies the TAC of a load against what was recorded when its MAC2 was issued (EPURSE.md §5.1).
 func (s *Signer) ConfirmLoad(ctx context.Context, caller policy.Caller, transactionID, tac string) (Confirmation, error) {
+	return s.confirm(ctx, caller, loading, transactionID, tac)
+}
+
+// ConfirmUnload verifies MAC3 of an unload (EPURSE.md §5.3): it alone proves that the money left the card, whatever the counter
+// does.
+func (s *Signer) ConfirmUnload(ctx context.Context, caller policy.Caller, transactionID, mac3 string) (Confirmation, error) {
+	return s.confirm(ctx, caller, unloading, transactionID, mac3)
+}
+
+// ConfirmOverdraft verifies the TAC of a change of the overdraft limit (EPURSE.md §5.4).
+func (s *Signer) ConfirmOverdraft(ctx context.Context, caller policy.Caller, transactionID, tac string) (Confirmation, error) {
+	return s.confirm(ctx, caller, overdrawing, transactionID, tac)
+}
+
+func (s *Signer) confirm(ctx context.Context, caller policy.Caller, kind onlineKind, transactionID, certificate string) (Confirmation, error) {
 	id, err := parseTransaction(transactionID)
 	if err != nil {
 		return Confirmation{}, err
 	}
-	set, grant, err := s.permit(ctx, caller, policy.ConfirmLoad, id.purse.KeySet,
+	set, grant, err := s.permit(ctx, caller, kind.confirm, id.purse.KeySet,
 		audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
 	if err != nil {
 		return Confirmation{}, err
 	}
-	value, err := purse.ParseMAC("tac", tac)
+	value, err := purse.ParseMAC(kind.certificate, certificate)
 	if err != nil {
 		return Confirmation{}, err
 	}
@@ -42,10 +58,10 @@ func (s *Signer) ConfirmLoad(ctx context.Context, caller policy.Caller, transact
 	if err != nil {
 		return Confirmation{}, err
 	}
-	if attempt.Operation != ledger.Load {
-		return Confirmation{}, &purse.FieldError{Field: transactionField, Problem: "is not a load"}
+	if attempt.Operation != kind.operation {
+		return Confirmation{}, &purse.FieldError{Field: transactionField, Problem: "is not " + kind.noun}
 	}
-	return s.confirmLoad(ctx, caller, grant, set, id, attempt, value)
+	return s.judge(ctx, caller, grant, confirming{kind: kind, set: set, id: id, attempt: attempt, value: value})
 }
 
 // detailCompromised flags what a compromised key verified: whoever has the key could have made it (DESIGN, §7).
@@ -60,104 +76,145 @@ func (s *Signer) attempt(ctx context.Context, id transaction) (store.Attempt, er
 	return attempt, err
 }
 
-func (s *Signer) confirmLoad(
-	ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, id transaction, attempt store.Attempt, tac purse.MAC,
-) (Confirmation, error) {
-	if !grant.Allows(policy.ConfirmLoad, set.Name) {
+// confirming is a value shown for a recorded transaction, as its request was read.
+type confirming struct {
+	kind    onlineKind
+	set     *keySet
+	id      transaction
+	attempt store.Attempt
+	value   purse.MAC // the TAC, or MAC3
+}
+
+// key is the kind and version of the key that made the value: the tac key of the epoch, or the unload key itself.
+func (c confirming) key() (keyderive.Kind, int) {
+	if c.kind.operation == ledger.Unload {
+		return keyderive.KindUnload, c.attempt.KeyVersion
+	}
+	return keyderive.KindTAC, c.set.tacNumber(c.attempt.KeyVersion)
+}
+
+// judge is the operation behind the permission.
+func (s *Signer) judge(ctx context.Context, caller policy.Caller, grant policy.Grant, c confirming) (Confirmation, error) {
+	if !grant.Allows(c.kind.confirm, c.set.Name) {
 		return Confirmation{}, errNoGrant
 	}
-	key := set.version(keyderive.KindTAC, set.tacNumber(attempt.KeyVersion))
-	entry := s.entry(caller, grant, policy.ConfirmLoad, audit.Entry{
-		KeySet: set.Name, Card: id.purse.Card, Purse: id.purse.Purse, Transaction: attempt.ID,
-		Inputs: audit.Inputs{TAC: upperHex(tac[:])},
+	inputs := audit.Inputs{TAC: upperHex(c.value[:])}
+	if c.kind.operation == ledger.Unload {
+		inputs = audit.Inputs{MAC3: upperHex(c.value[:])}
+	}
+	entry := s.entry(caller, grant, c.kind.confirm, audit.Entry{
+		KeySet: c.set.Name, Card: c.id.purse.Card, Purse: c.id.purse.Purse, Transaction: c.attempt.ID, Inputs: inputs,
 	})
+	kind, number := c.key()
+	key := c.set.version(kind, number)
 	if !key.State.Verifies() {
-		refused := set.refusedKey(keyderive.KindTAC, set.tacNumber(attempt.KeyVersion))
-		answer, err := s.refuse(ctx, entry, refused, "no TAC key of this epoch may verify")
+		answer, err := s.refuse(ctx, entry, c.set.refusedKey(kind, number), fmt.Sprintf("no %v key of this epoch may verify", kind))
 		return Confirmation{
-			Outcome: answer.Outcome, TransactionID: attempt.ID, Key: answer.Key, AuditIndex: answer.AuditIndex, Detail: answer.Detail,
+			Outcome: answer.Outcome, TransactionID: c.attempt.ID, Key: answer.Key, AuditIndex: answer.AuditIndex, Detail: answer.Detail,
 		}, err
 	}
-	used := set.used(key)
+	used := c.set.used(key)
 	entry.Key, entry.Boundary = &used.Key, used.Boundary
-	err := verifyLoadTAC(ctx, set, key, id.purse, attempt, tac)
+	err := c.verify(ctx, key)
 	if err != nil && !errors.Is(err, keyderive.ErrMismatch) {
 		return Confirmation{}, err
 	}
 	if key.State == Compromised {
 		entry.Detail = detailCompromised
 	}
-	return s.commitConfirm(ctx, id, entry, used, ledger.Certificate{
-		Attempt: attempt.AttemptKey, Value: upperHex(tac[:]), Right: err == nil,
-	})
+	return s.commitConfirm(ctx, c, entry, used, err == nil)
 }
 
-// verifyLoadTAC computes the TAC that the card must have answered and compares it in constant time.
-func verifyLoadTAC(
-	ctx context.Context, set *keySet, key Version, at store.PurseKey, a store.Attempt, tac purse.MAC,
-) error {
-	c, err := set.recordedCard(at.Card)
+// verify computes the TAC or MAC3 that the card must have answered and compares it in constant time.
+func (c confirming) verify(ctx context.Context, key Version) error {
+	card, err := c.set.recordedCard(c.id.purse.Card)
 	if err != nil {
 		return err
 	}
-	data, err := loadTACData(at, a)
+	certified, err := c.certified()
 	if err != nil {
 		return err
 	}
-	return set.master(key, c).WithCard(ctx, c.factor, func(c keyderive.Card) error {
-		k, err := c.TAC()
+	return c.set.master(key, card).WithCard(ctx, card.factor, func(k keyderive.Card) error {
+		if c.kind.operation == ledger.Unload {
+			session, err := k.Session(certified.session)
+			if err != nil {
+				return err
+			}
+			return session.Verify(certified.data, c.value)
+		}
+		tac, err := k.TAC()
 		if err != nil {
 			return err
 		}
-		return k.Verify(data, tac)
+		return tac.Verify(certified.data, c.value)
 	})
 }
 
-// loadTACData is what the TAC of a recorded load covers (EPURSE.md §5.1).
-func loadTACData(at store.PurseKey, a store.Attempt) ([]byte, error) {
-	which, err := purse.ParsePurse(at.Purse)
-	if err != nil {
-		return nil, err
-	}
+// certified is what a card's last answer covers, and what the session key of MAC3 is derived from.
+type certified struct {
+	data    []byte
+	session [8]byte
+}
+
+// certified lays out what the TAC or MAC3 of the recorded transaction covers (EPURSE.md §5.1, §5.3, §5.4).
+func (c confirming) certified() (certified, error) {
+	a := c.attempt
 	terminal, err := purse.ParseTerminal(a.Terminal)
 	if err != nil {
-		return nil, err
+		return certified{}, err
 	}
 	d, err := purse.ParseDate(a.Date)
 	if err != nil {
-		return nil, err
+		return certified{}, err
 	}
 	t, err := purse.ParseTime(a.Time)
 	if err != nil {
-		return nil, err
+		return certified{}, err
 	}
-	init := purse.LoadInit{Balance: purse.Fen(a.Balance), Counter: purse.Counter(a.Counter)}
-	l, err := purse.NewLoad(init, which, purse.Fen(a.Amount), terminal)
+	which, err := purse.ParsePurse(c.id.purse.Purse)
 	if err != nil {
-		return nil, err
+		return certified{}, err
 	}
-	return l.TACData(d, t), nil
+	random, err := purse.ParseRandom("random", a.Random)
+	if err != nil {
+		return certified{}, err
+	}
+	balance, counter := purse.Fen(a.Balance), purse.Counter(a.Counter)
+	switch c.kind.operation {
+	case ledger.Unload:
+		u, err := purse.NewUnload(c.set.Profile, purse.UnloadInit{Balance: balance, Counter: counter, Random: random}, which,
+			purse.Fen(a.Amount), terminal)
+		return certified{u.MAC3Data(d, t), u.SessionInput()}, err
+	case ledger.Overdraft:
+		init := purse.OverdraftInit{Balance: balance, Counter: counter, OldLimit: purse.Limit(a.OldLimit), Random: random}
+		o, err := purse.NewOverdraft(init, purse.Limit(a.Amount), terminal)
+		return certified{data: o.TACData(d, t)}, err
+	}
+	l, err := purse.NewLoad(purse.LoadInit{Balance: balance, Counter: counter, Random: random}, which, purse.Fen(a.Amount), terminal)
+	return certified{data: l.TACData(d, t)}, err
 }
 
 // commitConfirm lets the ledger judge a verified or refuted certificate and records it.
 func (s *Signer) commitConfirm(
-	ctx context.Context, id transaction, entry audit.Entry, used KeyUsed, c ledger.Certificate,
+	ctx context.Context, c confirming, entry audit.Entry, used KeyUsed, right bool,
 ) (Confirmation, error) {
+	shown := ledger.Certificate{Attempt: c.attempt.AttemptKey, Value: upperHex(c.value[:]), Right: right}
 	var answer Confirmation
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.store.Commit(ctx, store.Change{
-		Purse: id.purse, Counters: []int{id.key.Counter}, Committed: func() { s.raise(alarms) },
+		Purse: c.id.purse, Counters: []int{c.id.key.Counter}, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
-			result, recorded := s.ledger.Confirm(p, c)
+			result, recorded := s.ledger.Confirm(p, shown)
 			answer = Confirmation{
-				Outcome: result.Outcome, TransactionID: result.Attempt.ID, Key: used, AuditIndex: index,
+				Outcome: c.named(result.Outcome), TransactionID: result.Attempt.ID, Key: used, AuditIndex: index,
 				Settled: result.Settled, Detail: cmp.Or(result.Reason, entry.Detail),
 			}
 			alarms = nil
 			e := entry
-			e.Outcome, e.Detail, e.Settled = string(result.Outcome), answer.Detail, settledEntries(result.Settled)
+			e.Outcome, e.Detail, e.Settled = string(answer.Outcome), answer.Detail, settledEntries(result.Settled)
 			entries := []audit.Entry{e}
 			if result.Outcome == ledger.Contradiction && !recorded {
 				alarms = []audit.Event{audit.Contradiction}
@@ -170,4 +227,12 @@ func (s *Signer) commitConfirm(
 		return Confirmation{}, err
 	}
 	return answer, nil
+}
+
+// named is the ledger's outcome as the API names it: what was wrong of an unload is a MAC, not a TAC.
+func (c confirming) named(o ledger.Outcome) ledger.Outcome {
+	if o == ledger.TACMismatch && c.kind.operation == ledger.Unload {
+		return ledger.MACMismatch
+	}
+	return o
 }

@@ -146,6 +146,9 @@ func (s *Signer) SettleLoad(ctx context.Context, caller policy.Caller, settlemen
 	if err := set.acceptsALG(init.ALG); err != nil {
 		return Settled{}, err
 	}
+	if err := usable("ONSN", init.Counter); err != nil {
+		return Settled{}, err
+	}
 	at, begun, err := s.store.Settlement(ctx, settlementID)
 	if errors.Is(err, store.ErrNotFound) {
 		return Settled{}, &NotFoundError{Field: settlementField, Name: settlementID}

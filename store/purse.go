@@ -53,7 +53,8 @@ type Attempt struct {
 	AttemptKey
 	ID         string // natural key: set/card/purse/operation/counter/random
 	Operation  string // LOAD, UNLOAD, OVERDRAFT
-	Amount     uint32 // fen
+	Amount     uint32 // fen; of an overdraft the new limit
+	OldLimit   uint32 // fen; of an overdraft alone
 	Balance    uint32 // fen, before the transaction, as the card's MAC1 covered it
 	Terminal   string // 12 hex digits
 	Date, Time string // YYYYMMDD, HHMMSS

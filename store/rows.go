@@ -27,7 +27,7 @@ func (r purseRow) into(p *Purse, c *heldCard) {
 
 func appendAttempt(values []any, key PurseKey, a *Attempt) []any {
 	return appendJudgement(append(values, int64(a.AuditIndex), key.KeySet, key.Card, key.Purse, a.Counter, a.Random, a.ID, a.Operation,
-		int64(a.Amount), int64(a.Balance), a.Terminal, a.Date, a.Time, a.IssuerID, a.KeyVersion, a.KCV, a.Boundary, a.MAC2,
+		int64(a.Amount), int64(a.OldLimit), int64(a.Balance), a.Terminal, a.Date, a.Time, a.IssuerID, a.KeyVersion, a.KCV, a.Boundary, a.MAC2,
 		a.CreatedAt.UnixMicro()), a)
 }
 
@@ -45,7 +45,7 @@ func scanAttempt(row scanner, before ...any) (PurseKey, Attempt, error) {
 		wrong   string
 	)
 	err := row.Scan(append(before, &a.AuditIndex, &key.KeySet, &key.Card, &key.Purse, &a.Counter, &a.Random, &a.ID, &a.Operation,
-		&a.Amount, &a.Balance, &a.Terminal, &a.Date, &a.Time, &a.IssuerID, &a.KeyVersion, &a.KCV, &a.Boundary, &a.MAC2,
+		&a.Amount, &a.OldLimit, &a.Balance, &a.Terminal, &a.Date, &a.Time, &a.IssuerID, &a.KeyVersion, &a.KCV, &a.Boundary, &a.MAC2,
 		&created, &a.State, &a.Evidence, &a.Contradicted, &a.RightTAC, &wrong)...)
 	if err != nil {
 		return key, a, err

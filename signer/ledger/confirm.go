@@ -82,8 +82,12 @@ func settledBySibling(at []*store.Attempt) (settled []store.Proved) {
 	return settled
 }
 
-// sameCertificate reports whether the TAC covers the same values for both: it covers no random (EPURSE.md §5.1).
+// sameCertificate reports whether the TAC covers the same values for both: it covers no random (EPURSE.md §5.1), and of an
+// overdraft the balance without the old limit (§5.4). MAC3 of an unload is under a session key that the random makes (§5.3), so it
+// is never another's.
 func sameCertificate(a, b *store.Attempt) bool {
-	return a.Operation == b.Operation && a.Amount == b.Amount && a.Balance == b.Balance && a.Terminal == b.Terminal &&
-		a.Date == b.Date && a.Time == b.Time
+	return a.Operation == b.Operation && a.Operation != Unload && a.Amount == b.Amount && uncredited(a) == uncredited(b) &&
+		a.Terminal == b.Terminal && a.Date == b.Date && a.Time == b.Time
 }
+
+func uncredited(a *store.Attempt) int64 { return int64(a.Balance) - int64(a.OldLimit) }

@@ -52,6 +52,9 @@ func wire(err error) *connect.Error {
 // sumField is what package purse calls an amount that does not fit together with the balance.
 const sumField = "amount"
 
+// limitField is what package purse calls a new overdraft limit that does not fit together with the balance.
+const limitField = "newLimit"
+
 // inField names a field of a card's layouts as the request has it.
 func inField(err error, layout, request string) error {
 	var field *purse.FieldError

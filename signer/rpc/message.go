@@ -58,7 +58,8 @@ func writeTransaction(t store.Listed) *v1.Transaction {
 	return &v1.Transaction{
 		TransactionId: a.ID, State: writeState(a.State), Evidence: writeEvidence(a.Evidence), KeySet: t.Purse.KeySet,
 		CardSerial: serial, IssuerId: issuerID, Purse: writePurse(t.Purse.Purse), Operation: a.Operation, Counter: uint32(a.Counter),
-		AmountFen: a.Amount, BalanceFen: a.Balance, TerminalId: a.Terminal, Date: a.Date, Time: a.Time,
+		AmountFen: a.Amount, BalanceFen: a.Balance, OldLimitFen: a.OldLimit, TerminalId: a.Terminal,
+		Date: a.Date, Time: a.Time,
 		Key: &v1.Key{
 			Set: t.Purse.KeySet, Kind: kindOf(a.Operation).String(), Version: uint32(a.KeyVersion), Kcv: a.KCV,
 		},

@@ -91,6 +91,58 @@ func (s *service) ConfirmLoad(ctx context.Context, m *v1.ConfirmLoadRequest) (*v
 	}, nil
 }
 
+func (s *service) AuthorizeUnload(ctx context.Context, m *v1.AuthorizeUnloadRequest) (*v1.AuthorizeUnloadResponse, error) {
+	a, err := s.signer.AuthorizeUnload(ctx, callerOf(ctx), signer.UnloadRequest{
+		KeySet: m.KeySet, CardSerial: m.CardSerial, IssuerID: m.IssuerId, Purse: readPurse(m.Purse), AmountFen: m.AmountFen,
+		TerminalID: m.TerminalId, InitializeResponse: m.InitializeResponse, Date: m.Date, Time: m.Time,
+	})
+	if err != nil {
+		return nil, inField(err, sumField, "amountFen")
+	}
+	return &v1.AuthorizeUnloadResponse{
+		Outcome: writeOutcome(a.Outcome), Mac2: a.MAC2, Command: a.Command, TransactionId: a.TransactionID,
+		Key: writeKey(a.Key), Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Date: a.Date, Time: a.Time,
+		Settled: writeSettled(a.Settled), Detail: a.Detail,
+	}, nil
+}
+
+func (s *service) ConfirmUnload(ctx context.Context, m *v1.ConfirmUnloadRequest) (*v1.ConfirmUnloadResponse, error) {
+	c, err := s.signer.ConfirmUnload(ctx, callerOf(ctx), m.TransactionId, m.Mac3)
+	if err != nil {
+		return nil, err
+	}
+	return &v1.ConfirmUnloadResponse{
+		Outcome: writeOutcome(c.Outcome), TransactionId: c.TransactionID, Key: writeKey(c.Key),
+		Boundary: writeBoundary(c.Key.Boundary), AuditIndex: c.AuditIndex, Settled: writeSettled(c.Settled), Detail: c.Detail,
+	}, nil
+}
+
+func (s *service) AuthorizeOverdraft(ctx context.Context, m *v1.AuthorizeOverdraftRequest) (*v1.AuthorizeOverdraftResponse, error) {
+	a, err := s.signer.AuthorizeOverdraft(ctx, callerOf(ctx), signer.OverdraftRequest{
+		KeySet: m.KeySet, CardSerial: m.CardSerial, IssuerID: m.IssuerId, NewLimitFen: m.NewLimitFen,
+		TerminalID: m.TerminalId, InitializeResponse: m.InitializeResponse, Date: m.Date, Time: m.Time,
+	})
+	if err != nil {
+		return nil, inField(err, limitField, "newLimitFen")
+	}
+	return &v1.AuthorizeOverdraftResponse{
+		Outcome: writeOutcome(a.Outcome), Mac2: a.MAC2, Command: a.Command, TransactionId: a.TransactionID,
+		Key: writeKey(a.Key), Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Date: a.Date, Time: a.Time,
+		Settled: writeSettled(a.Settled), Detail: a.Detail,
+	}, nil
+}
+
+func (s *service) ConfirmOverdraft(ctx context.Context, m *v1.ConfirmOverdraftRequest) (*v1.ConfirmOverdraftResponse, error) {
+	c, err := s.signer.ConfirmOverdraft(ctx, callerOf(ctx), m.TransactionId, m.Tac)
+	if err != nil {
+		return nil, err
+	}
+	return &v1.ConfirmOverdraftResponse{
+		Outcome: writeOutcome(c.Outcome), TransactionId: c.TransactionID, Key: writeKey(c.Key),
+		Boundary: writeBoundary(c.Key.Boundary), AuditIndex: c.AuditIndex, Settled: writeSettled(c.Settled), Detail: c.Detail,
+	}, nil
+}
+
 func (s *service) BeginSettlement(ctx context.Context, m *v1.BeginSettlementRequest) (*v1.BeginSettlementResponse, error) {
 	b, err := s.signer.BeginSettlement(ctx, callerOf(ctx), m.KeySet, m.CardSerial, m.IssuerId, readPurse(m.Purse))
 	if err != nil {
