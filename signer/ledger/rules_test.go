@@ -162,6 +162,31 @@ func TestConfirm(t *testing.T) {
 			s.tac(7, "A", "T", true)
 			s.tac(7, "B", "T", true)
 		}, []string{"APPROVED", "VERIFIED A:NOT_APPLIED/SETTLEMENT", "APPROVED", "NOT_APPLIED", "VERIFIED"}},
+		{"MAC3 of a settled unload is never another's", func(s *scene) {
+			s.ask(7, "A", unload)
+			s.begin("S")
+			s.try("S", "x", 7)
+			s.ask(7, "B", unload)
+			s.tac(7, "A", "T", true)
+		}, []string{"APPROVED", "VERIFIED A:NOT_APPLIED/SETTLEMENT", "APPROVED", "CONTRADICTION"}},
+		{"of the other of two changes of a limit, from other limits to one balance", func(s *scene) {
+			change := func(a *ledger.Answer) { a.Operation = ledger.Overdraft }
+			s.balance, s.oldLimit = 1000, 300
+			s.ask(7, "A", change)
+			s.balance, s.oldLimit = 1100, 400
+			s.ask(7, "B", change)
+			s.tac(7, "A", "T", true)
+			s.tac(7, "B", "T", true)
+		}, []string{"APPROVED", "APPROVED", "VERIFIED B:NOT_APPLIED/SIBLING", "NOT_APPLIED"}},
+		{"of the other of two changes of a limit, told apart", func(s *scene) {
+			change := func(a *ledger.Answer) { a.Operation = ledger.Overdraft }
+			s.balance, s.oldLimit = 1000, 300
+			s.ask(7, "A", change)
+			s.oldLimit = 400
+			s.ask(7, "B", change)
+			s.tac(7, "A", "T", true)
+			s.tac(7, "B", "U", true)
+		}, []string{"APPROVED", "APPROVED", "VERIFIED B:NOT_APPLIED/SIBLING", "CONTRADICTION"}},
 	} {
 		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.want, g.rehearse(test.scene)) })
 	}

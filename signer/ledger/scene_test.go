@@ -36,13 +36,15 @@ type scene struct {
 	purse  store.PurseKey
 	now    time.Time
 	log    []string
+
+	balance, oldLimit uint32 // what the next answers of the card say
 }
 
 // rehearse plays a scene on a purse that nobody has seen.
 func (g *stage) rehearse(script func(*scene)) []string {
 	g.cards++
 	s := &scene{
-		db: g.db, now: time.Unix(1_700_000_000, 0),
+		db: g.db, balance: 1000, now: time.Unix(1_700_000_000, 0),
 		purse: store.PurseKey{KeySet: "demo", Card: fmt.Sprintf("%016d", g.cards), Purse: "EP"},
 	}
 	script(s)
@@ -82,7 +84,7 @@ func (s *scene) refuse(counter int, random string, refuse ledger.Outcome, change
 		r = s.ledger.Authorize(p, a, refuse, func() *store.Attempt {
 			return &store.Attempt{
 				AttemptKey: store.AttemptKey{Counter: counter, Random: random}, ID: random, Operation: a.Operation, Amount: a.Amount,
-				Balance: 1000, Terminal: a.Terminal, Date: a.Date, Time: a.Time, AuditIndex: index,
+				Balance: s.balance, OldLimit: s.oldLimit, Terminal: a.Terminal, Date: a.Date, Time: a.Time, AuditIndex: index,
 			}
 		})
 	})

@@ -26,6 +26,11 @@ const (
 	getTransaction   = pursekeeperv1connect.SignerServiceGetTransactionProcedure
 	listTransactions = pursekeeperv1connect.SignerServiceListTransactionsProcedure
 	unlockCard       = pursekeeperv1connect.KeyServiceUnlockCardProcedure
+
+	authorizeUnload    = pursekeeperv1connect.SignerServiceAuthorizeUnloadProcedure
+	confirmUnload      = pursekeeperv1connect.SignerServiceConfirmUnloadProcedure
+	authorizeOverdraft = pursekeeperv1connect.SignerServiceAuthorizeOverdraftProcedure
+	confirmOverdraft   = pursekeeperv1connect.SignerServiceConfirmOverdraftProcedure
 )
 
 // The demonstration load of both suites.

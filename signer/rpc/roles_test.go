@@ -29,6 +29,16 @@ func methodRows() map[string]methodRow {
 		settleLoad:       {fields{"settlementId": "demo/" + demoCard + "/EP/SETTLEMENT/0000000000000000", "initializeResponse": demoAnswer + demoMAC1}, platform},
 		getTransaction:   {fields{"transactionId": demoID}, readers},
 		listTransactions: {fields{"keySet": "demo"}, readers},
+		authorizeUnload: {
+			fields{"keySet": "demo", "cardSerial": demoCard, "purse": "PURSE_ED", "amountFen": 100, "terminalId": "112233445566", "initializeResponse": demoAnswer + demoMAC1},
+			platform,
+		},
+		confirmUnload: {fields{"transactionId": "demo/" + demoCard + "/ED/UNLOAD/0007/A1B2C3D4", "mac3": "00000000"}, platform},
+		authorizeOverdraft: {
+			fields{"keySet": "demo", "cardSerial": demoCard, "newLimitFen": 100, "terminalId": "112233445566", "initializeResponse": "000003E8 0007 000000 01 00 A1B2C3D4 7E1722D0"},
+			platform,
+		},
+		confirmOverdraft: {fields{"transactionId": "demo/" + demoCard + "/ED/OVERDRAFT/0007/A1B2C3D4", "tac": "00000000"}, platform},
 		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
 	}
 }

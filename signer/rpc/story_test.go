@@ -137,15 +137,15 @@ func TestTransactionsAreWrittenWhole(t *testing.T) {
 	m := writeTransaction(store.Listed{
 		Purse: store.PurseKey{KeySet: "demo", Card: "1000100010001000-" + demoCard, Purse: "ED"},
 		Attempt: store.Attempt{
-			AttemptKey: store.AttemptKey{Counter: 7, Random: "A1B2C3D4"}, ID: "id", Operation: "UNLOAD", Amount: 1, Balance: 2,
+			AttemptKey: store.AttemptKey{Counter: 7, Random: "A1B2C3D4"}, ID: "id", Operation: "OVERDRAFT", Amount: 1, OldLimit: 10, Balance: 2,
 			Terminal: "3", Date: "4", Time: "5", KeyVersion: 6, KCV: "8", Boundary: "CARD", AuditIndex: 9,
 			State: store.NotApplied, Evidence: store.BySibling, Contradicted: true,
 		},
 	})
 	want := &v1.Transaction{
 		TransactionId: "id", State: v1.State_STATE_NOT_APPLIED, Evidence: v1.Evidence_EVIDENCE_SIBLING, KeySet: "demo",
-		CardSerial: demoCard, IssuerId: "1000100010001000", Purse: v1.Purse_PURSE_ED, Operation: "UNLOAD", Counter: 7, AmountFen: 1, BalanceFen: 2, TerminalId: "3",
-		Date: "4", Time: "5", Key: &v1.Key{Set: "demo", Kind: "unload", Version: 6, Kcv: "8"}, Boundary: v1.Boundary_BOUNDARY_CARD,
+		CardSerial: demoCard, IssuerId: "1000100010001000", Purse: v1.Purse_PURSE_ED, Operation: "OVERDRAFT", Counter: 7, AmountFen: 1, BalanceFen: 2, OldLimitFen: 10, TerminalId: "3",
+		Date: "4", Time: "5", Key: &v1.Key{Set: "demo", Kind: "overdraft", Version: 6, Kcv: "8"}, Boundary: v1.Boundary_BOUNDARY_CARD,
 		AuditIndex: 9, Contradicted: true,
 	}
 	assert.True(t, proto.Equal(want, m), "%v", m)
