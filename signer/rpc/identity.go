@@ -17,6 +17,8 @@ type arrivalKey struct{}
 type arrival struct {
 	caller policy.Caller
 	read   bool // its message was read, and the handler accounts for it
+
+	control *http.ResponseController // of its time limits; nil outside a server
 }
 
 func arrivalOf(ctx context.Context) *arrival {
@@ -50,7 +52,7 @@ func (s *service) identified(next http.Handler) http.Handler {
 			_ = refuse.Write(w, r, coded)
 			return
 		}
-		a := &arrival{caller: caller}
+		a := &arrival{caller: caller, control: http.NewResponseController(w)}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), arrivalKey{}, a)))
 		if !a.read {
 			s.unread(r, caller, codeMalformed, nil)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path"
 	"runtime"
 	"time"
 
@@ -55,38 +54,52 @@ func (m *Metrics) Alarm(event audit.Event) { m.alarms.WithLabelValues(string(eve
 // outcomer is an answer that has an outcome.
 type outcomer interface{ GetOutcome() v1.Outcome }
 
-// observed gives each request its deadline, turns its error into a code, counts it and logs it. The log line holds names,
-// codes and times: no field of the request but the outcome, so no MAC, no PIN and no card number.
+// observed accounts for each request that is one message.
 func (s *service) observed(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
-		start := time.Now()
-		ctx, cancel := context.WithTimeout(ctx, s.timeout)
-		defer cancel()
-		method := path.Base(request.Spec().Procedure)
+	return func(ctx context.Context, request connect.AnyRequest) (response connect.AnyResponse, err error) {
 		arrivalOf(ctx).read = true
-		response, err := next(ctx, request)
-
-		code, outcome := "ok", ""
-		level := slog.LevelInfo
-		if err != nil {
-			coded := wire(err)
-			code = coded.Code().String()
-			level = slog.LevelWarn
-			if coded.Code() == connect.CodeInternal {
-				level = slog.LevelError
-				s.log.LogAttrs(ctx, level, "internal error", slog.String("method", method), slog.Any("error", err))
+		coded := s.account(ctx, methodOf(request.Spec().Procedure), func(ctx context.Context) (any, error) {
+			response, err = next(ctx, request)
+			if err != nil {
+				return nil, err
 			}
-			err = coded
-		} else if answer, ok := response.Any().(outcomer); ok {
-			outcome = answer.GetOutcome().String()
+			return response.Any(), nil
+		})
+		if coded != nil {
+			return response, coded
 		}
-		s.metrics.requests.WithLabelValues(method, code, outcome).Inc()
-		s.metrics.seconds.WithLabelValues(method).Observe(time.Since(start).Seconds())
-		s.log.LogAttrs(ctx, level, "request",
-			slog.String("method", method), slog.String("client", callerOf(ctx).Name()), slog.String("code", code),
-			slog.String("outcome", outcome), slog.Duration("took", time.Since(start)))
-		return response, err
+		return response, nil
 	}
+}
+
+// account gives a request its deadline, turns its error into a code, counts it and logs it. The log line holds names, codes and
+// times: no field of the request but the outcome, so no MAC, no PIN and no card number.
+func (s *service) account(ctx context.Context, method string, run func(context.Context) (answer any, err error)) *connect.Error {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	answer, err := run(ctx)
+
+	code, outcome := "ok", ""
+	level := slog.LevelInfo
+	var coded *connect.Error
+	if err != nil {
+		coded = wire(err)
+		code = coded.Code().String()
+		level = slog.LevelWarn
+		if coded.Code() == connect.CodeInternal {
+			level = slog.LevelError
+			s.log.LogAttrs(ctx, level, "internal error", slog.String("method", method), slog.Any("error", err))
+		}
+	} else if answer, ok := answer.(outcomer); ok {
+		outcome = answer.GetOutcome().String()
+	}
+	s.metrics.requests.WithLabelValues(method, code, outcome).Inc()
+	s.metrics.seconds.WithLabelValues(method).Observe(time.Since(start).Seconds())
+	s.log.LogAttrs(ctx, level, "request",
+		slog.String("method", method), slog.String("client", callerOf(ctx).Name()), slog.String("code", code),
+		slog.String("outcome", outcome), slog.Duration("took", time.Since(start)))
+	return coded
 }
 
 // Labels of what no handler saw.

@@ -25,8 +25,8 @@ const (
 )
 
 // NewServer is the public listener's server; config requires TLS 1.3 and a verified client certificate.
-func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http.Server {
-	return &http.Server{
+func NewServer(handler *Handler, config *tls.Config, log *slog.Logger) *http.Server {
+	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         config,
 		ReadHeaderTimeout: headerTimeout,
@@ -36,6 +36,8 @@ func NewServer(handler http.Handler, config *tls.Config, log *slog.Logger) *http
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	server.RegisterOnShutdown(handler.stop)
+	return server
 }
 
 // NewAdmin is the admin listener's server: /healthz, /readyz, /metrics and pprof. ready is asked for each /readyz: it

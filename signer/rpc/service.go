@@ -8,7 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"path"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -41,12 +41,24 @@ type service struct {
 	log     *slog.Logger
 	timeout time.Duration
 	methods map[string]string // by path
+
+	stopping chan struct{} // closed when the server begins to stop: streams take no more requests
+	stopOnce sync.Once
 }
 
+// Handler is the whole public API.
+type Handler struct {
+	http.Handler
+	service *service
+}
+
+// stop lets streams end; a request that is one message is let finish by the server itself.
+func (h *Handler) stop() { h.service.stopOnce.Do(func() { close(h.service.stopping) }) }
+
 // NewHandler returns the whole public API. It answers only requests whose TLS connection has a verified client certificate.
-func NewHandler(c Config) http.Handler {
+func NewHandler(c Config) *Handler {
 	s := &service{
-		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout,
+		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, stopping: make(chan struct{}),
 		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto),
 	}
 	options := []connect.HandlerOption{
@@ -54,7 +66,7 @@ func NewHandler(c Config) http.Handler {
 		connect.WithReadMaxBytes(MaxRequest),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.observed)),
 		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, bug any) error {
-			s.log.Error("bug: a handler panicked", "method", path.Base(spec.Procedure), "panic", bug, "at", frames(3))
+			s.log.Error("bug: a handler panicked", "method", methodOf(spec.Procedure), "panic", bug, "at", frames(3))
 			return connect.NewError(connect.CodeInternal, errInternal)
 		}),
 	}
@@ -62,7 +74,7 @@ func NewHandler(c Config) http.Handler {
 	mux.Handle(pursekeeperv1connect.NewSignerServiceHandler(s, options...))
 	mux.Handle(pursekeeperv1connect.NewReaderServiceHandler(s, options...))
 	mux.Handle(pursekeeperv1connect.NewKeyServiceHandler(s, options...))
-	return s.identified(mux)
+	return &Handler{s.identified(mux), s}
 }
 
 func (s *service) AuthorizeLoad(ctx context.Context, m *v1.AuthorizeLoadRequest) (*v1.AuthorizeLoadResponse, error) {

@@ -3891,6 +3891,7 @@ type TransactRequest struct {
 	//	*TransactRequest_AuthenticateCard
 	//	*TransactRequest_PersonaliseCard
 	//	*TransactRequest_PersonalisePsam
+	//	*TransactRequest_VerifyTacs
 	Request       isTransactRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4075,6 +4076,15 @@ func (x *TransactRequest) GetPersonalisePsam() *PersonalisePSAMRequest {
 	return nil
 }
 
+func (x *TransactRequest) GetVerifyTacs() *VerifyTacsRequest {
+	if x != nil {
+		if x, ok := x.Request.(*TransactRequest_VerifyTacs); ok {
+			return x.VerifyTacs
+		}
+	}
+	return nil
+}
+
 type isTransactRequest_Request interface {
 	isTransactRequest_Request()
 }
@@ -4139,6 +4149,11 @@ type TransactRequest_PersonalisePsam struct {
 	PersonalisePsam *PersonalisePSAMRequest `protobuf:"bytes,16,opt,name=personalise_psam,json=personalisePsam,proto3,oneof"`
 }
 
+type TransactRequest_VerifyTacs struct {
+	// At most 64 KiB, as every message of the stream.
+	VerifyTacs *VerifyTacsRequest `protobuf:"bytes,17,opt,name=verify_tacs,json=verifyTacs,proto3,oneof"`
+}
+
 func (*TransactRequest_AuthorizeLoad) isTransactRequest_Request() {}
 
 func (*TransactRequest_ConfirmLoad) isTransactRequest_Request() {}
@@ -4169,6 +4184,8 @@ func (*TransactRequest_PersonaliseCard) isTransactRequest_Request() {}
 
 func (*TransactRequest_PersonalisePsam) isTransactRequest_Request() {}
 
+func (*TransactRequest_VerifyTacs) isTransactRequest_Request() {}
+
 type TransactResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Ref   string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -4189,6 +4206,7 @@ type TransactResponse struct {
 	//	*TransactResponse_AuthenticateCard
 	//	*TransactResponse_PersonaliseCard
 	//	*TransactResponse_PersonalisePsam
+	//	*TransactResponse_VerifyTacs
 	//	*TransactResponse_Error
 	Response      isTransactResponse_Response `protobuf_oneof:"response"`
 	unknownFields protoimpl.UnknownFields
@@ -4374,6 +4392,15 @@ func (x *TransactResponse) GetPersonalisePsam() *PersonalisePSAMResponse {
 	return nil
 }
 
+func (x *TransactResponse) GetVerifyTacs() *VerifyTacsResponse {
+	if x != nil {
+		if x, ok := x.Response.(*TransactResponse_VerifyTacs); ok {
+			return x.VerifyTacs
+		}
+	}
+	return nil
+}
+
 func (x *TransactResponse) GetError() *Error {
 	if x != nil {
 		if x, ok := x.Response.(*TransactResponse_Error); ok {
@@ -4447,9 +4474,13 @@ type TransactResponse_PersonalisePsam struct {
 	PersonalisePsam *PersonalisePSAMResponse `protobuf:"bytes,16,opt,name=personalise_psam,json=personalisePsam,proto3,oneof"`
 }
 
+type TransactResponse_VerifyTacs struct {
+	VerifyTacs *VerifyTacsResponse `protobuf:"bytes,17,opt,name=verify_tacs,json=verifyTacs,proto3,oneof"`
+}
+
 type TransactResponse_Error struct {
 	// The request failed, with what it alone would have answered.
-	Error *Error `protobuf:"bytes,17,opt,name=error,proto3,oneof"`
+	Error *Error `protobuf:"bytes,18,opt,name=error,proto3,oneof"`
 }
 
 func (*TransactResponse_AuthorizeLoad) isTransactResponse_Response() {}
@@ -4481,6 +4512,8 @@ func (*TransactResponse_AuthenticateCard) isTransactResponse_Response() {}
 func (*TransactResponse_PersonaliseCard) isTransactResponse_Response() {}
 
 func (*TransactResponse_PersonalisePsam) isTransactResponse_Response() {}
+
+func (*TransactResponse_VerifyTacs) isTransactResponse_Response() {}
 
 func (*TransactResponse_Error) isTransactResponse_Response() {}
 
@@ -4832,7 +4865,8 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\bboundary\x18\x04 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1f\n" +
 	"\vaudit_index\x18\x05 \x01(\x04R\n" +
 	"auditIndex\x12\x16\n" +
-	"\x06detail\x18\x06 \x01(\tR\x06detail\"\xf3\t\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\"\xb9\n" +
+	"\n" +
 	"\x0fTransactRequest\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12M\n" +
 	"\x0eauthorize_load\x18\x02 \x01(\v2$.pursekeeper.v1.AuthorizeLoadRequestH\x00R\rauthorizeLoad\x12G\n" +
@@ -4852,8 +4886,10 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\fsign_command\x18\r \x01(\v2\".pursekeeper.v1.SignCommandRequestH\x00R\vsignCommand\x12V\n" +
 	"\x11authenticate_card\x18\x0e \x01(\v2'.pursekeeper.v1.AuthenticateCardRequestH\x00R\x10authenticateCard\x12S\n" +
 	"\x10personalise_card\x18\x0f \x01(\v2&.pursekeeper.v1.PersonaliseCardRequestH\x00R\x0fpersonaliseCard\x12S\n" +
-	"\x10personalise_psam\x18\x10 \x01(\v2&.pursekeeper.v1.PersonalisePSAMRequestH\x00R\x0fpersonalisePsamB\t\n" +
-	"\arequest\"\xb3\n" +
+	"\x10personalise_psam\x18\x10 \x01(\v2&.pursekeeper.v1.PersonalisePSAMRequestH\x00R\x0fpersonalisePsam\x12D\n" +
+	"\vverify_tacs\x18\x11 \x01(\v2!.pursekeeper.v1.VerifyTacsRequestH\x00R\n" +
+	"verifyTacsB\t\n" +
+	"\arequest\"\xfa\n" +
 	"\n" +
 	"\x10TransactResponse\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12N\n" +
@@ -4874,8 +4910,10 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\fsign_command\x18\r \x01(\v2#.pursekeeper.v1.SignCommandResponseH\x00R\vsignCommand\x12W\n" +
 	"\x11authenticate_card\x18\x0e \x01(\v2(.pursekeeper.v1.AuthenticateCardResponseH\x00R\x10authenticateCard\x12T\n" +
 	"\x10personalise_card\x18\x0f \x01(\v2'.pursekeeper.v1.PersonaliseCardResponseH\x00R\x0fpersonaliseCard\x12T\n" +
-	"\x10personalise_psam\x18\x10 \x01(\v2'.pursekeeper.v1.PersonalisePSAMResponseH\x00R\x0fpersonalisePsam\x12-\n" +
-	"\x05error\x18\x11 \x01(\v2\x15.pursekeeper.v1.ErrorH\x00R\x05errorB\n" +
+	"\x10personalise_psam\x18\x10 \x01(\v2'.pursekeeper.v1.PersonalisePSAMResponseH\x00R\x0fpersonalisePsam\x12E\n" +
+	"\vverify_tacs\x18\x11 \x01(\v2\".pursekeeper.v1.VerifyTacsResponseH\x00R\n" +
+	"verifyTacs\x12-\n" +
+	"\x05error\x18\x12 \x01(\v2\x15.pursekeeper.v1.ErrorH\x00R\x05errorB\n" +
 	"\n" +
 	"\bresponse*\xed\x03\n" +
 	"\aOutcome\x12\x17\n" +
@@ -5103,61 +5141,63 @@ var file_pursekeeper_v1_signer_proto_depIdxs = []int32{
 	38,  // 81: pursekeeper.v1.TransactRequest.authenticate_card:type_name -> pursekeeper.v1.AuthenticateCardRequest
 	40,  // 82: pursekeeper.v1.TransactRequest.personalise_card:type_name -> pursekeeper.v1.PersonaliseCardRequest
 	43,  // 83: pursekeeper.v1.TransactRequest.personalise_psam:type_name -> pursekeeper.v1.PersonalisePSAMRequest
-	10,  // 84: pursekeeper.v1.TransactResponse.authorize_load:type_name -> pursekeeper.v1.AuthorizeLoadResponse
-	12,  // 85: pursekeeper.v1.TransactResponse.confirm_load:type_name -> pursekeeper.v1.ConfirmLoadResponse
-	14,  // 86: pursekeeper.v1.TransactResponse.begin_settlement:type_name -> pursekeeper.v1.BeginSettlementResponse
-	16,  // 87: pursekeeper.v1.TransactResponse.settle_load:type_name -> pursekeeper.v1.SettleLoadResponse
-	18,  // 88: pursekeeper.v1.TransactResponse.get_transaction:type_name -> pursekeeper.v1.GetTransactionResponse
-	20,  // 89: pursekeeper.v1.TransactResponse.list_transactions:type_name -> pursekeeper.v1.ListTransactionsResponse
-	23,  // 90: pursekeeper.v1.TransactResponse.authorize_unload:type_name -> pursekeeper.v1.AuthorizeUnloadResponse
-	25,  // 91: pursekeeper.v1.TransactResponse.confirm_unload:type_name -> pursekeeper.v1.ConfirmUnloadResponse
-	27,  // 92: pursekeeper.v1.TransactResponse.authorize_overdraft:type_name -> pursekeeper.v1.AuthorizeOverdraftResponse
-	29,  // 93: pursekeeper.v1.TransactResponse.confirm_overdraft:type_name -> pursekeeper.v1.ConfirmOverdraftResponse
-	31,  // 94: pursekeeper.v1.TransactResponse.verify_tac:type_name -> pursekeeper.v1.VerifyTacResponse
-	37,  // 95: pursekeeper.v1.TransactResponse.sign_command:type_name -> pursekeeper.v1.SignCommandResponse
-	39,  // 96: pursekeeper.v1.TransactResponse.authenticate_card:type_name -> pursekeeper.v1.AuthenticateCardResponse
-	41,  // 97: pursekeeper.v1.TransactResponse.personalise_card:type_name -> pursekeeper.v1.PersonaliseCardResponse
-	44,  // 98: pursekeeper.v1.TransactResponse.personalise_psam:type_name -> pursekeeper.v1.PersonalisePSAMResponse
-	35,  // 99: pursekeeper.v1.TransactResponse.error:type_name -> pursekeeper.v1.Error
-	9,   // 100: pursekeeper.v1.SignerService.AuthorizeLoad:input_type -> pursekeeper.v1.AuthorizeLoadRequest
-	11,  // 101: pursekeeper.v1.SignerService.ConfirmLoad:input_type -> pursekeeper.v1.ConfirmLoadRequest
-	13,  // 102: pursekeeper.v1.SignerService.BeginSettlement:input_type -> pursekeeper.v1.BeginSettlementRequest
-	15,  // 103: pursekeeper.v1.SignerService.SettleLoad:input_type -> pursekeeper.v1.SettleLoadRequest
-	17,  // 104: pursekeeper.v1.SignerService.GetTransaction:input_type -> pursekeeper.v1.GetTransactionRequest
-	19,  // 105: pursekeeper.v1.SignerService.ListTransactions:input_type -> pursekeeper.v1.ListTransactionsRequest
-	22,  // 106: pursekeeper.v1.SignerService.AuthorizeUnload:input_type -> pursekeeper.v1.AuthorizeUnloadRequest
-	24,  // 107: pursekeeper.v1.SignerService.ConfirmUnload:input_type -> pursekeeper.v1.ConfirmUnloadRequest
-	26,  // 108: pursekeeper.v1.SignerService.AuthorizeOverdraft:input_type -> pursekeeper.v1.AuthorizeOverdraftRequest
-	28,  // 109: pursekeeper.v1.SignerService.ConfirmOverdraft:input_type -> pursekeeper.v1.ConfirmOverdraftRequest
-	30,  // 110: pursekeeper.v1.SignerService.VerifyTac:input_type -> pursekeeper.v1.VerifyTacRequest
-	32,  // 111: pursekeeper.v1.SignerService.VerifyTacs:input_type -> pursekeeper.v1.VerifyTacsRequest
-	36,  // 112: pursekeeper.v1.SignerService.SignCommand:input_type -> pursekeeper.v1.SignCommandRequest
-	38,  // 113: pursekeeper.v1.SignerService.AuthenticateCard:input_type -> pursekeeper.v1.AuthenticateCardRequest
-	40,  // 114: pursekeeper.v1.SignerService.PersonaliseCard:input_type -> pursekeeper.v1.PersonaliseCardRequest
-	43,  // 115: pursekeeper.v1.SignerService.PersonalisePSAM:input_type -> pursekeeper.v1.PersonalisePSAMRequest
-	45,  // 116: pursekeeper.v1.SignerService.Transact:input_type -> pursekeeper.v1.TransactRequest
-	10,  // 117: pursekeeper.v1.SignerService.AuthorizeLoad:output_type -> pursekeeper.v1.AuthorizeLoadResponse
-	12,  // 118: pursekeeper.v1.SignerService.ConfirmLoad:output_type -> pursekeeper.v1.ConfirmLoadResponse
-	14,  // 119: pursekeeper.v1.SignerService.BeginSettlement:output_type -> pursekeeper.v1.BeginSettlementResponse
-	16,  // 120: pursekeeper.v1.SignerService.SettleLoad:output_type -> pursekeeper.v1.SettleLoadResponse
-	18,  // 121: pursekeeper.v1.SignerService.GetTransaction:output_type -> pursekeeper.v1.GetTransactionResponse
-	20,  // 122: pursekeeper.v1.SignerService.ListTransactions:output_type -> pursekeeper.v1.ListTransactionsResponse
-	23,  // 123: pursekeeper.v1.SignerService.AuthorizeUnload:output_type -> pursekeeper.v1.AuthorizeUnloadResponse
-	25,  // 124: pursekeeper.v1.SignerService.ConfirmUnload:output_type -> pursekeeper.v1.ConfirmUnloadResponse
-	27,  // 125: pursekeeper.v1.SignerService.AuthorizeOverdraft:output_type -> pursekeeper.v1.AuthorizeOverdraftResponse
-	29,  // 126: pursekeeper.v1.SignerService.ConfirmOverdraft:output_type -> pursekeeper.v1.ConfirmOverdraftResponse
-	31,  // 127: pursekeeper.v1.SignerService.VerifyTac:output_type -> pursekeeper.v1.VerifyTacResponse
-	33,  // 128: pursekeeper.v1.SignerService.VerifyTacs:output_type -> pursekeeper.v1.VerifyTacsResponse
-	37,  // 129: pursekeeper.v1.SignerService.SignCommand:output_type -> pursekeeper.v1.SignCommandResponse
-	39,  // 130: pursekeeper.v1.SignerService.AuthenticateCard:output_type -> pursekeeper.v1.AuthenticateCardResponse
-	41,  // 131: pursekeeper.v1.SignerService.PersonaliseCard:output_type -> pursekeeper.v1.PersonaliseCardResponse
-	44,  // 132: pursekeeper.v1.SignerService.PersonalisePSAM:output_type -> pursekeeper.v1.PersonalisePSAMResponse
-	46,  // 133: pursekeeper.v1.SignerService.Transact:output_type -> pursekeeper.v1.TransactResponse
-	117, // [117:134] is the sub-list for method output_type
-	100, // [100:117] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	32,  // 84: pursekeeper.v1.TransactRequest.verify_tacs:type_name -> pursekeeper.v1.VerifyTacsRequest
+	10,  // 85: pursekeeper.v1.TransactResponse.authorize_load:type_name -> pursekeeper.v1.AuthorizeLoadResponse
+	12,  // 86: pursekeeper.v1.TransactResponse.confirm_load:type_name -> pursekeeper.v1.ConfirmLoadResponse
+	14,  // 87: pursekeeper.v1.TransactResponse.begin_settlement:type_name -> pursekeeper.v1.BeginSettlementResponse
+	16,  // 88: pursekeeper.v1.TransactResponse.settle_load:type_name -> pursekeeper.v1.SettleLoadResponse
+	18,  // 89: pursekeeper.v1.TransactResponse.get_transaction:type_name -> pursekeeper.v1.GetTransactionResponse
+	20,  // 90: pursekeeper.v1.TransactResponse.list_transactions:type_name -> pursekeeper.v1.ListTransactionsResponse
+	23,  // 91: pursekeeper.v1.TransactResponse.authorize_unload:type_name -> pursekeeper.v1.AuthorizeUnloadResponse
+	25,  // 92: pursekeeper.v1.TransactResponse.confirm_unload:type_name -> pursekeeper.v1.ConfirmUnloadResponse
+	27,  // 93: pursekeeper.v1.TransactResponse.authorize_overdraft:type_name -> pursekeeper.v1.AuthorizeOverdraftResponse
+	29,  // 94: pursekeeper.v1.TransactResponse.confirm_overdraft:type_name -> pursekeeper.v1.ConfirmOverdraftResponse
+	31,  // 95: pursekeeper.v1.TransactResponse.verify_tac:type_name -> pursekeeper.v1.VerifyTacResponse
+	37,  // 96: pursekeeper.v1.TransactResponse.sign_command:type_name -> pursekeeper.v1.SignCommandResponse
+	39,  // 97: pursekeeper.v1.TransactResponse.authenticate_card:type_name -> pursekeeper.v1.AuthenticateCardResponse
+	41,  // 98: pursekeeper.v1.TransactResponse.personalise_card:type_name -> pursekeeper.v1.PersonaliseCardResponse
+	44,  // 99: pursekeeper.v1.TransactResponse.personalise_psam:type_name -> pursekeeper.v1.PersonalisePSAMResponse
+	33,  // 100: pursekeeper.v1.TransactResponse.verify_tacs:type_name -> pursekeeper.v1.VerifyTacsResponse
+	35,  // 101: pursekeeper.v1.TransactResponse.error:type_name -> pursekeeper.v1.Error
+	9,   // 102: pursekeeper.v1.SignerService.AuthorizeLoad:input_type -> pursekeeper.v1.AuthorizeLoadRequest
+	11,  // 103: pursekeeper.v1.SignerService.ConfirmLoad:input_type -> pursekeeper.v1.ConfirmLoadRequest
+	13,  // 104: pursekeeper.v1.SignerService.BeginSettlement:input_type -> pursekeeper.v1.BeginSettlementRequest
+	15,  // 105: pursekeeper.v1.SignerService.SettleLoad:input_type -> pursekeeper.v1.SettleLoadRequest
+	17,  // 106: pursekeeper.v1.SignerService.GetTransaction:input_type -> pursekeeper.v1.GetTransactionRequest
+	19,  // 107: pursekeeper.v1.SignerService.ListTransactions:input_type -> pursekeeper.v1.ListTransactionsRequest
+	22,  // 108: pursekeeper.v1.SignerService.AuthorizeUnload:input_type -> pursekeeper.v1.AuthorizeUnloadRequest
+	24,  // 109: pursekeeper.v1.SignerService.ConfirmUnload:input_type -> pursekeeper.v1.ConfirmUnloadRequest
+	26,  // 110: pursekeeper.v1.SignerService.AuthorizeOverdraft:input_type -> pursekeeper.v1.AuthorizeOverdraftRequest
+	28,  // 111: pursekeeper.v1.SignerService.ConfirmOverdraft:input_type -> pursekeeper.v1.ConfirmOverdraftRequest
+	30,  // 112: pursekeeper.v1.SignerService.VerifyTac:input_type -> pursekeeper.v1.VerifyTacRequest
+	32,  // 113: pursekeeper.v1.SignerService.VerifyTacs:input_type -> pursekeeper.v1.VerifyTacsRequest
+	36,  // 114: pursekeeper.v1.SignerService.SignCommand:input_type -> pursekeeper.v1.SignCommandRequest
+	38,  // 115: pursekeeper.v1.SignerService.AuthenticateCard:input_type -> pursekeeper.v1.AuthenticateCardRequest
+	40,  // 116: pursekeeper.v1.SignerService.PersonaliseCard:input_type -> pursekeeper.v1.PersonaliseCardRequest
+	43,  // 117: pursekeeper.v1.SignerService.PersonalisePSAM:input_type -> pursekeeper.v1.PersonalisePSAMRequest
+	45,  // 118: pursekeeper.v1.SignerService.Transact:input_type -> pursekeeper.v1.TransactRequest
+	10,  // 119: pursekeeper.v1.SignerService.AuthorizeLoad:output_type -> pursekeeper.v1.AuthorizeLoadResponse
+	12,  // 120: pursekeeper.v1.SignerService.ConfirmLoad:output_type -> pursekeeper.v1.ConfirmLoadResponse
+	14,  // 121: pursekeeper.v1.SignerService.BeginSettlement:output_type -> pursekeeper.v1.BeginSettlementResponse
+	16,  // 122: pursekeeper.v1.SignerService.SettleLoad:output_type -> pursekeeper.v1.SettleLoadResponse
+	18,  // 123: pursekeeper.v1.SignerService.GetTransaction:output_type -> pursekeeper.v1.GetTransactionResponse
+	20,  // 124: pursekeeper.v1.SignerService.ListTransactions:output_type -> pursekeeper.v1.ListTransactionsResponse
+	23,  // 125: pursekeeper.v1.SignerService.AuthorizeUnload:output_type -> pursekeeper.v1.AuthorizeUnloadResponse
+	25,  // 126: pursekeeper.v1.SignerService.ConfirmUnload:output_type -> pursekeeper.v1.ConfirmUnloadResponse
+	27,  // 127: pursekeeper.v1.SignerService.AuthorizeOverdraft:output_type -> pursekeeper.v1.AuthorizeOverdraftResponse
+	29,  // 128: pursekeeper.v1.SignerService.ConfirmOverdraft:output_type -> pursekeeper.v1.ConfirmOverdraftResponse
+	31,  // 129: pursekeeper.v1.SignerService.VerifyTac:output_type -> pursekeeper.v1.VerifyTacResponse
+	33,  // 130: pursekeeper.v1.SignerService.VerifyTacs:output_type -> pursekeeper.v1.VerifyTacsResponse
+	37,  // 131: pursekeeper.v1.SignerService.SignCommand:output_type -> pursekeeper.v1.SignCommandResponse
+	39,  // 132: pursekeeper.v1.SignerService.AuthenticateCard:output_type -> pursekeeper.v1.AuthenticateCardResponse
+	41,  // 133: pursekeeper.v1.SignerService.PersonaliseCard:output_type -> pursekeeper.v1.PersonaliseCardResponse
+	44,  // 134: pursekeeper.v1.SignerService.PersonalisePSAM:output_type -> pursekeeper.v1.PersonalisePSAMResponse
+	46,  // 135: pursekeeper.v1.SignerService.Transact:output_type -> pursekeeper.v1.TransactResponse
+	119, // [119:136] is the sub-list for method output_type
+	102, // [102:119] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_pursekeeper_v1_signer_proto_init() }
@@ -5183,6 +5223,7 @@ func file_pursekeeper_v1_signer_proto_init() {
 		(*TransactRequest_AuthenticateCard)(nil),
 		(*TransactRequest_PersonaliseCard)(nil),
 		(*TransactRequest_PersonalisePsam)(nil),
+		(*TransactRequest_VerifyTacs)(nil),
 	}
 	file_pursekeeper_v1_signer_proto_msgTypes[39].OneofWrappers = []any{
 		(*TransactResponse_AuthorizeLoad)(nil),
@@ -5200,6 +5241,7 @@ func file_pursekeeper_v1_signer_proto_init() {
 		(*TransactResponse_AuthenticateCard)(nil),
 		(*TransactResponse_PersonaliseCard)(nil),
 		(*TransactResponse_PersonalisePsam)(nil),
+		(*TransactResponse_VerifyTacs)(nil),
 		(*TransactResponse_Error)(nil),
 	}
 	type x struct{}
