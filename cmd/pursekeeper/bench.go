@@ -21,8 +21,8 @@ type benchCmd struct {
 	Load benchLoadCmd `cmd:"" help:"AuthorizeLoad beside the bare PKCS#11 loop that makes the same calls, in one run."`
 }
 
-// benchLoadCmd measures a load three ways on a throw-away development token: the bare PKCS#11 loop, the signer in process,
-// and the signer over mTLS with its client on the same machine.
+// benchLoadCmd measures a load four ways on a throw-away development token: the bare PKCS#11 loop, the signer in process,
+// and the signer over mTLS with its client on the same machine, request by request and over Transact.
 type benchLoadCmd struct {
 	Callers int           `help:"Concurrent callers." default:"64"`
 	For     time.Duration `help:"How long each measurement runs." default:"5s"`
@@ -57,6 +57,11 @@ type loadFigures struct {
 	MTLSP50Millis      float64 `json:"mtlsP50Millis"`
 	MTLSP99Millis      float64 `json:"mtlsP99Millis"`
 	MTLSCPUMicros      float64 `json:"mtlsCPUMicros"`
+	StreamPerSecond    float64 `json:"streamPerSecond"`
+	StreamRatio        float64 `json:"streamRatio"`
+	StreamP50Millis    float64 `json:"streamP50Millis"`
+	StreamP99Millis    float64 `json:"streamP99Millis"`
+	StreamCPUMicros    float64 `json:"streamCPUMicros"`
 	LoadsPerCommit     float64 `json:"loadsPerCommit"`
 }
 
@@ -179,6 +184,19 @@ func (c *benchLoadCmd) overMTLS(ctx context.Context, n *node, deck *deck, folder
 	f.MTLSPerSecond = run.perSecond()
 	f.MTLSRatio = f.MTLSPerSecond / f.BareLoopPerSecond
 	f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
+
+	ctx, cancel := context.WithCancel(ctx) // ends the streams
+	defer cancel()
+	streams, err := openPipes(ctx, clients)
+	if err != nil {
+		return err
+	}
+	if run, err = deck.run(ctx, c.Callers, c.For, streams.authorize); err != nil {
+		return err
+	}
+	f.StreamPerSecond = run.perSecond()
+	f.StreamRatio = f.StreamPerSecond / f.BareLoopPerSecond
+	f.StreamP50Millis, f.StreamP99Millis, f.StreamCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
 	return nil
 }
 
@@ -192,5 +210,6 @@ func (f loadFigures) print(out io.Writer) {
 	}
 	row("AuthorizeLoad in process", f.InProcessPerSecond, f.InProcessRatio, f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros)
 	row("AuthorizeLoad over mTLS, unary", f.MTLSPerSecond, f.MTLSRatio, f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros)
+	row("AuthorizeLoad over Transact", f.StreamPerSecond, f.StreamRatio, f.StreamP50Millis, f.StreamP99Millis, f.StreamCPUMicros)
 	fmt.Fprintf(out, "\n%.1f loads in one commit\n", f.LoadsPerCommit)
 }

@@ -198,14 +198,18 @@ func benchClients(callers int, flags clientFlags) (*connections, error) {
 
 func (c *connections) authorize(ctx context.Context, r signer.LoadRequest) (string, error) {
 	client := c.clients[c.turn.Add(1)%uint64(len(c.clients))]
-	answer, err := client.AuthorizeLoad(ctx, &v1.AuthorizeLoadRequest{
-		KeySet: r.KeySet, CardSerial: r.CardSerial, Purse: v1.Purse_PURSE_EP, AmountFen: r.AmountFen, TerminalId: r.TerminalID,
-		InitializeResponse: r.InitializeResponse, Date: r.Date, Time: r.Time,
-	})
+	answer, err := client.AuthorizeLoad(ctx, loadMessage(r))
 	if err != nil {
 		return "", err
 	}
 	return strings.TrimPrefix(answer.Outcome.String(), "OUTCOME_"), nil
+}
+
+func loadMessage(r signer.LoadRequest) *v1.AuthorizeLoadRequest {
+	return &v1.AuthorizeLoadRequest{
+		KeySet: r.KeySet, CardSerial: r.CardSerial, Purse: v1.Purse_PURSE_EP, AmountFen: r.AmountFen, TerminalId: r.TerminalID,
+		InitializeResponse: r.InitializeResponse, Date: r.Date, Time: r.Time,
+	}
 }
 
 // bareConfig is the token of a configuration with the demonstration load key alone.

@@ -54,7 +54,7 @@ func TestBenchLoad(t *testing.T) {
 	var figures map[string]float64
 	require.NoError(t, json.Unmarshal([]byte(out), &figures), out)
 	for _, name := range []string{"callers", "bareLoopPerSecond", "bareLoopThreads", "inProcessPerSecond", "inProcessRatio", "inProcessP50Millis",
-		"inProcessP99Millis", "mtlsPerSecond", "mtlsRatio", "mtlsP50Millis", "mtlsP99Millis", "loadsPerCommit"} {
+		"inProcessP99Millis", "mtlsPerSecond", "mtlsRatio", "mtlsP50Millis", "mtlsP99Millis", "streamPerSecond", "streamRatio", "streamP50Millis", "streamP99Millis", "loadsPerCommit"} {
 		assert.Positive(t, figures[name], name)
 	}
 	assert.InDelta(t, figures["mtlsPerSecond"]/figures["bareLoopPerSecond"], figures["mtlsRatio"], 1e-9)
