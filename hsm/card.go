@@ -141,7 +141,8 @@ func (l *memoryLoan) card(key secret.Bytes) (whole, left keyderive.Unit, err err
 }
 
 // LendCards lends many cards of one key, one after another and in order, and has the token make their keys in as few calls as
-// there are hundreds: the bulk path of a key at the CARD boundary. Cards are used on the caller's goroutine; several callers may
+// there are hundreds: the bulk path of a key at the CARD boundary. On a token that derives nothing it makes the key at the issuer
+// levels alone, and the process the cards' from that. Cards are used on the caller's goroutine; several callers may
 // share the work. use may keep nothing of a card.
 func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyderive.Factor, use func(i int, card keyderive.Card) error) error {
 	g, err := k.token.generation()
@@ -158,7 +159,7 @@ func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyder
 	case path.Len() != e.spec.IssuerLevels:
 		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
 	case path.Len() > 0 && e.right == mayEncrypt:
-		return fmt.Errorf("key %q: many cards at once: derive issuer levels: %w", e.spec.Label, keyderive.ErrUnsupported)
+		return g.lendCardsWithoutDerivation(ctx, e, path, cards, use)
 	}
 	p, err := g.parent(ctx, e, path)
 	if err != nil {

@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
+	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
 	"hsm/hsmtest":        {"hsm/softhsm"},
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
