@@ -31,7 +31,7 @@ type softToken struct {
 
 func (s *softToken) config() Config {
 	return Config{
-		Module: s.Module, TokenLabel: s.Label, Profile: Profile{NoDerivation: true, ThreeKeyDES: true},
+		Module: s.Module, TokenLabel: s.Label, Profile: Profile{NoDerivation: true, ThreeKeyDES: true, NoGCM: true},
 		PIN: func(context.Context) (secret.Bytes, error) { return secret.Copy([]byte(softTokenPIN)), nil },
 	}
 }
