@@ -76,6 +76,32 @@ func (g *generation) lendAt(ctx context.Context, e *entry, path keyderive.Path, 
 	return g.lendFrom(ctx, e, p, use)
 }
 
+// lendWithoutDerivation is the CARD boundary on a token that cannot derive: the issuer-level key, too, is in locked memory, from
+// C_Encrypt to the end of the Lend.
+func (g *generation) lendWithoutDerivation(ctx context.Context, e *entry, path keyderive.Path, use func(keyderive.Unit) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	steps := path.Levels()
+	issuer, err := g.cardKey(ctx, e, e.master, steps[0])
+	if err != nil {
+		return err
+	}
+	loan := &memoryLoan{spec: &e.spec, keys: []secret.Bytes{issuer}}
+	defer loan.end() // wipes it
+	unit, end, err := keyderive.Borrow(e.spec.Algorithm, issuer)
+	if err != nil {
+		return err
+	}
+	loan.ends = append(loan.ends, end)
+	for _, step := range steps[1:] {
+		if unit, err = unit.Derive(step, keyderive.ToDerive); err != nil {
+			return err
+		}
+	}
+	return use(&memoryUnit{unit, loan, depthLent, keyderive.ToDerive})
+}
+
 // lendFrom lends the key of p, and drops p when no call can use it any more.
 func (g *generation) lendFrom(ctx context.Context, e *entry, p *parent, use func(keyderive.Unit) error) error {
 	if e.spec.Boundary == keyderive.BoundaryCard {

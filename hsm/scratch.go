@@ -58,7 +58,7 @@ func (sc *Scratch) fill(g *generation, s *session, key secret.Bytes) error {
 		if levels == 0 {
 			sc.flat = sc.entry.master
 		}
-		if may == mayDerive || g.token.config.Profile.NoDerivation {
+		if may == mayDerive || !g.token.config.Profile.derives(sc.entry.spec.Algorithm) {
 			break // one object does for all levels
 		}
 	}
