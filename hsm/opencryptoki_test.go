@@ -81,6 +81,23 @@ func TestRightsAndManyCardsOnOpenCryptoki(t *testing.T) {
 	})
 }
 
+// It takes the two-key type as well, which its own list of mechanisms does not have: the profile does without it.
+func TestTwoKeyDESOnOpenCryptoki(t *testing.T) {
+	hsmtest.OnOpenCryptoki(t, func(t *testing.T, made *hsmtest.Token, _ *opencryptoki.Daemon) {
+		config := openCryptokiConfig(t, made)
+		require.True(t, config.Profile.ThreeKeyDES)
+		config.Profile.ThreeKeyDES = false
+		token := openToken(t, config)
+		spec := specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryCard, 1, loadMaster)
+		contractComputes(t, suite.TDES, importKey(t, token, spec, loadMaster))
+		mechanisms, err := token.module.ctx.GetMechanismList(0)
+		require.NoError(t, err)
+		for _, m := range mechanisms {
+			assert.NotEqual(t, uint(pkcs11.CKM_DES2_KEY_GEN), m.Mechanism)
+		}
+	})
+}
+
 // Issuer levels of any number are those in memory.
 func TestIssuerLevelsOnOpenCryptoki(t *testing.T) {
 	hsmtest.OnOpenCryptoki(t, func(t *testing.T, made *hsmtest.Token, _ *opencryptoki.Daemon) {

@@ -2,12 +2,15 @@ package hsmtest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/pursekeeper/pursekeeper/hsm/opencryptoki"
@@ -64,6 +67,9 @@ func runInRoom(t *testing.T) {
 		log.WriteString("\n| " + strings.TrimRight(line, "\n"))
 	}
 	t.Logf("in a room:%s", log.String())
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("hsmtest: no room: it takes root, or a kernel that lets users make namespaces (user.max_user_namespaces): %v", err)
+	}
 	if err != nil {
 		t.Fatalf("hsmtest: the test failed in its room: %v", err)
 	}
