@@ -19,6 +19,7 @@ type entry struct {
 	right   rights // TOKEN and CARD: the master's
 	dialect dialect
 	master  *parent // TOKEN and CARD: the master's object
+	sealing sealing // PROCESS: how this token seals
 	sealed  *sealed // PROCESS: the master's ciphertext
 	loans   *loans  // of a replay's key, which ends before its generation; nil of a configured one
 	failed  atomic.Pointer[error]
@@ -172,6 +173,8 @@ func (g *generation) prepare(s *session, e *entry) (err error) {
 			return err
 		}
 		e.right = e.spec.masterRight(g.token.config.Profile)
+	} else {
+		e.sealing = g.token.config.Profile.sealing()
 	}
 	if e.spec.Boundary == keyderive.BoundaryToken && !g.token.config.Profile.derives(e.spec.Algorithm) {
 		return fmt.Errorf("derive: %w", keyderive.ErrUnsupported)

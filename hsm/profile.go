@@ -22,6 +22,7 @@ type Profile struct {
 
 	NoDerivation bool // the token derives nothing: CARD by ECB alone, with issuer-level keys in locked memory too
 	ThreeKeyDES  bool // the token has no CKK_DES2: two-key DES is CKK_DES3 with L‖R‖L
+	NoGCM        bool // the token has no CKM_AES_GCM: masters of the PROCESS boundary are sealed with AES-CCM, by its ECB and CBC
 }
 
 // Strictest is the strictest boundary that such a token can give a key of the kind (DESIGN, §2): TOKEN, but CARD for the folding

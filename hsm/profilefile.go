@@ -34,6 +34,10 @@ type ProfileFile struct {
 
 	// ThreeKeyDES says that the token has no CKK_DES2: two-key DES keys are CKK_DES3 with the bytes L, R, L.
 	ThreeKeyDES bool `yaml:"threeKeyDes"`
+
+	// NoGCM says that the token has no AES in GCM mode (CKM_AES_GCM): masters of the PROCESS boundary are then sealed with AES-CCM, by
+	// AES in ECB and CBC mode.
+	NoGCM bool `yaml:"noGcm"`
 }
 
 // SM4File are the numbers of SM4, which PKCS#11 v2.40 does not fix.
@@ -96,7 +100,8 @@ func ParseProfile(data []byte) (Profile, error) {
 	if !profileName.MatchString(file.Name) {
 		return Profile{}, fmt.Errorf("token profile: name: %q does not match %v", file.Name, profileName)
 	}
-	profile := Profile{Name: file.Name, Tested: file.Tested, XORKeys: file.XORKeys, NoDerivation: file.NoDerivation, ThreeKeyDES: file.ThreeKeyDES}
+	profile := Profile{Name: file.Name, Tested: file.Tested, XORKeys: file.XORKeys,
+		NoDerivation: file.NoDerivation, ThreeKeyDES: file.ThreeKeyDES, NoGCM: file.NoGCM}
 	if s := file.SM4; s != nil {
 		profile.SM4KeyType, profile.SM4ECB, profile.SM4CBC, profile.SM4Derive = s.KeyType, s.ECB, s.CBC, s.DeriveECB
 		if *s == (SM4File{}) {

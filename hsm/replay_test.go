@@ -11,6 +11,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
+	"github.com/pursekeeper/pursekeeper/hsm/opencryptoki"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/testvectors"
@@ -39,21 +40,39 @@ func TestVectorsInsideTheSM4Token(t *testing.T) {
 		}
 	}
 	for boundary, report := range replays(t, made, profile) {
-		var table strings.Builder
-		require.NoError(t, report.Print(&table))
-		t.Logf("boundary %v\n%s", boundary, table.String())
-		require.Empty(t, report.Failures)
-		require.True(t, report.Holds())
-		for _, operation := range testvectors.Operations() {
-			values := map[suite.Algorithm]int{}
-			for _, row := range report.Rows {
-				if row.Operation == operation {
-					values[row.Algorithm] += row.Compared + row.ByEffect
-				}
-			}
-			assert.NotZero(t, values[suite.TDES], "%v at %v", operation, boundary)
-			assert.NotZero(t, values[suite.SM4], "%v at %v", operation, boundary)
+		allOperationsHold(t, boundary, report)
+	}
+}
+
+// Every vector of every operation holds on openCryptoki, at CARD and PROCESS: 3DES by ECB and in memory, SM4 in memory.
+func TestVectorsOnOpenCryptoki(t *testing.T) {
+	hsmtest.OnOpenCryptoki(t, func(t *testing.T, made *hsmtest.Token, _ *opencryptoki.Daemon) {
+		profile, err := hsm.ShippedProfile(hsm.ProfileOpenCryptoki)
+		require.NoError(t, err)
+		reports := replays(t, made, profile)
+		for _, boundary := range []keyderive.Boundary{keyderive.BoundaryCard, keyderive.BoundaryProcess} { // it has no TOKEN
+			allOperationsHold(t, boundary, reports[boundary])
 		}
+	})
+}
+
+// allOperationsHold prints the counts of a report, and demands that none is zero.
+func allOperationsHold(t *testing.T, boundary keyderive.Boundary, report testvectors.Report) {
+	t.Helper()
+	var table strings.Builder
+	require.NoError(t, report.Print(&table))
+	t.Logf("boundary %v\n%s", boundary, table.String())
+	require.Empty(t, report.Failures)
+	require.True(t, report.Holds())
+	for _, operation := range testvectors.Operations() {
+		values := map[suite.Algorithm]int{}
+		for _, row := range report.Rows {
+			if row.Operation == operation {
+				values[row.Algorithm] += row.Compared + row.ByEffect
+			}
+		}
+		assert.NotZero(t, values[suite.TDES], "%v at %v", operation, boundary)
+		assert.NotZero(t, values[suite.SM4], "%v at %v", operation, boundary)
 	}
 }
 
