@@ -141,7 +141,7 @@ func (l *memoryLoan) card(key secret.Bytes) (whole, left keyderive.Unit, err err
 }
 
 // LendCards lends many cards of one key, one after another and in order, and has the token make their keys in as few calls as
-// there are hundreds: the bulk path of a key at the CARD boundary. Cards are used on the caller's goroutine; several callers may
+// there are hundreds: the bulk path of a key at the CARD boundary, and at PROCESS with one unsealing for hundreds. Cards are used on the caller's goroutine; several callers may
 // share the work. use may keep nothing of a card.
 func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyderive.Factor, use func(i int, card keyderive.Card) error) error {
 	g, err := k.token.generation()
@@ -153,6 +153,8 @@ func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyder
 		return err
 	}
 	switch {
+	case e.sealed != nil:
+		return g.lendManySealed(ctx, e, path, cards, use)
 	case e.spec.Boundary != keyderive.BoundaryCard:
 		return fmt.Errorf("key %q: many cards at once: boundary %v: %w", e.spec.Label, e.spec.Boundary, keyderive.ErrUnsupported)
 	case path.Len() != e.spec.IssuerLevels:
