@@ -39,6 +39,8 @@ func methodRows() map[string]methodRow {
 			platform,
 		},
 		confirmOverdraft: {fields{"transactionId": "demo/" + demoCard + "/ED/OVERDRAFT/0007/A1B2C3D4", "tac": "00000000"}, platform},
+		verifyTac:        {demoTACRequest(), platform},
+		verifyTacs:       {fields{"items": []fields{demoTACRequest()}}, platform},
 		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
 	}
 }
@@ -99,6 +101,8 @@ func TestForeignKeySet(t *testing.T) {
 		switch {
 		case body["keySet"] != nil:
 			body = body.with("keySet", "foreign")
+		case body["items"] != nil:
+			body = fields{"items": []fields{demoTACRequest().with("keySet", "foreign")}}
 		case body["settlementId"] != nil:
 			body = body.with("settlementId", "foreign/"+demoCard+"/EP/SETTLEMENT/0000000000000000")
 		default:
