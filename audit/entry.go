@@ -101,6 +101,13 @@ type Inputs struct {
 	BalanceFen     uint64 `json:"balanceFen,omitempty"`
 	OldLimitFen    uint64 `json:"oldLimitFen,omitempty"`
 	NewLimitFen    uint64 `json:"newLimitFen,omitempty"`
+
+	// What SignCommand and AuthenticateCard compute from. A PIN has no place here.
+	Command    string `json:"command,omitempty"` // its name in EPURSE.md §6
+	KeyID      string `json:"keyId,omitempty"`
+	Challenge  string `json:"challenge,omitempty"`
+	Data       string `json:"data,omitempty"`       // of an update, before encryption
+	Cryptogram string `json:"cryptogram,omitempty"` // that a card answered
 }
 
 // Settled is what an answer proved about an earlier transaction.

@@ -41,6 +41,8 @@ func methodRows() map[string]methodRow {
 		confirmOverdraft: {fields{"transactionId": "demo/" + demoCard + "/ED/OVERDRAFT/0007/A1B2C3D4", "tac": "00000000"}, platform},
 		verifyTac:        {demoTACRequest(), platform},
 		verifyTacs:       {fields{"items": []fields{demoTACRequest()}}, platform},
+		signCommand:      {blockRequest().with("keySet", "demo"), platform},
+		authenticateCard: {externalRequest().with("keySet", "demo"), []policy.Role{policy.Platform, policy.Personaliser}},
 		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
 	}
 }
