@@ -52,6 +52,25 @@ type Entry struct {
 	Detail  string    `json:"detail,omitempty"`
 	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
 	Settled []Settled `json:"settled,omitempty"`
+	Command string    `json:"command,omitempty"` // the whole APDU that was made; never one that carries a PIN
+	Batch   *Batch    `json:"batch,omitempty"`   // only of a batch
+}
+
+// Batch is what one entry says of many TACs. Those that were not verified have entries of their own, just after it.
+type Batch struct {
+	Items      int        `json:"items"`
+	Verified   int        `json:"verified"`
+	Mismatched int        `json:"mismatched"`
+	Failed     int        `json:"failed"`
+	Digest     string     `json:"digest"` // over items and outcomes, in hex; VerifyTacs says over which bytes
+	Keys       []BatchKey `json:"keys,omitempty"`
+}
+
+// BatchKey is one key of a batch, in the order of its first item.
+type BatchKey struct {
+	Key
+	Boundary string `json:"boundary,omitempty"`
+	Items    int    `json:"items"`
 }
 
 // Key names a key version.
@@ -71,6 +90,24 @@ type Inputs struct {
 	Time       string `json:"time,omitempty"`
 	TAC        string `json:"tac,omitempty"`
 	MAC3       string `json:"mac3,omitempty"`
+
+	// What VerifyTac and VerifyTacs compute from, beside the above. A balance or a limit of 0 is left out: the type tells whether
+	// there is one.
+	Item           int    `json:"item,omitempty"`       // its place in its batch, from 1
+	KeyVersion     int    `json:"keyVersion,omitempty"` // the KVER that the card answered; the entry's key is the TAC key
+	Type           string `json:"type,omitempty"`       // TTI, two hex digits
+	TerminalSerial string `json:"terminalSerial,omitempty"`
+	Counter        string `json:"counter,omitempty"`
+	BalanceFen     uint64 `json:"balanceFen,omitempty"`
+	OldLimitFen    uint64 `json:"oldLimitFen,omitempty"`
+	NewLimitFen    uint64 `json:"newLimitFen,omitempty"`
+
+	// What SignCommand and AuthenticateCard compute from. A PIN has no place here.
+	Command    string `json:"command,omitempty"` // its name in EPURSE.md §6
+	KeyID      string `json:"keyId,omitempty"`
+	Challenge  string `json:"challenge,omitempty"`
+	Data       string `json:"data,omitempty"`       // of an update, before encryption
+	Cryptogram string `json:"cryptogram,omitempty"` // that a card answered
 }
 
 // Settled is what an answer proved about an earlier transaction.

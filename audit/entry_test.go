@@ -20,6 +20,11 @@ func whole() Entry {
 		Inputs:  Inputs{Initialize: "000003E8", AmountFen: 100, Terminal: "112233445566", Date: "20240131", Time: "235959", TAC: "5D5364F0"},
 		Outcome: "APPROVED", Detail: "<d>", MAC2: "60B7B5B7",
 		Settled: []Settled{{Transaction: "t", Outcome: "APPLIED", Evidence: "COUNTER"}},
+		Command: "8416000004A1B2C3D4",
+		Batch: &Batch{
+			Items: 4, Verified: 1, Mismatched: 2, Failed: 1, Digest: "ef",
+			Keys: []BatchKey{{Key: Key{Set: "demo", Kind: "tac", Version: 2, KCV: "0A0B0C"}, Boundary: "CARD", Items: 3}},
+		},
 	}
 }
 
@@ -29,7 +34,9 @@ func TestEncodingIsTheseBytes(t *testing.T) {
 		`"keySet":"demo","card":"3105228000001117","purse":"EP","transaction":"demo/3105228000001117/EP/LOAD/0007/A1B2C3D4","settlement":"s",` +
 		`"key":{"set":"demo","kind":"load","version":1,"kcv":"26C9F7"},"boundary":"TOKEN",` +
 		`"inputs":{"initialize":"000003E8","amountFen":100,"terminal":"112233445566","date":"20240131","time":"235959","tac":"5D5364F0"},` +
-		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}]}`
+		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}],` +
+		`"command":"8416000004A1B2C3D4","batch":{"items":4,"verified":1,"mismatched":2,"failed":1,"digest":"ef",` +
+		`"keys":[{"set":"demo","kind":"tac","version":2,"kcv":"0A0B0C","boundary":"CARD","items":3}]}}`
 	line, err := whole().Encode()
 	require.NoError(t, err)
 	assert.Equal(t, want, string(line))

@@ -10,7 +10,7 @@ import (
 )
 
 // LendCards lends many cards of one key, one after another and in order, and has the token make their keys in as few calls as
-// there are hundreds: the bulk path of a key at the CARD boundary. Where the token derives no issuer-level key, that key is in locked
+// there are hundreds: the bulk path of a key at the CARD boundary, and at PROCESS with one unsealing for hundreds. Where the token derives no issuer-level key, that key is in locked
 // memory (as it is for Lend), and so the cards' keys are made there too. Cards are used on the caller's goroutine; several callers may
 // share the work. use may keep nothing of a card.
 func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyderive.Factor, use func(i int, card keyderive.Card) error) error {
@@ -23,6 +23,8 @@ func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyder
 		return err
 	}
 	switch {
+	case e.sealed != nil:
+		return g.lendManySealed(ctx, e, path, cards, use)
 	case e.spec.Boundary != keyderive.BoundaryCard:
 		return fmt.Errorf("key %q: many cards at once: boundary %v: %w", e.spec.Label, e.spec.Boundary, keyderive.ErrUnsupported)
 	case path.Len() != e.spec.IssuerLevels:
@@ -74,36 +76,14 @@ func (g *generation) lendManyWithoutDerivation(ctx context.Context, e *entry, pa
 ) error {
 	for from := 0; from < len(cards); from += maxBatch {
 		some := cards[from:min(from+maxBatch, len(cards))]
-		err := g.lendWithoutDerivation(ctx, e, path, func(unit keyderive.Unit) error {
-			master := keyderive.NewMaster(lent{unit, e.spec.Algorithm}, keyderive.Path{})
-			for i, factor := range some {
-				err := master.WithCard(ctx, factor, func(card keyderive.Card) error { return use(from+i, card) })
-				if err != nil {
-					return err
-				}
-			}
-			return nil
+		err := g.lendWithoutDerivation(ctx, e, path, func(issuer keyderive.Unit) error {
+			return keyderive.EachCard(e.spec.Algorithm, issuer, some, func(i int, card keyderive.Card) error { return use(from+i, card) })
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// lent is a key on loan as a keyderive.Key, for as long as its loan is.
-type lent struct {
-	unit keyderive.Unit
-	alg  suite.Algorithm
-}
-
-func (l lent) Algorithm() suite.Algorithm { return l.alg }
-
-func (l lent) Lend(ctx context.Context, _ keyderive.Path, use func(keyderive.Unit) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return use(l.unit)
 }
 
 func (e *entry) lendOne(value []byte, use func(keyderive.Card) error) error {

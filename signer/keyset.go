@@ -40,7 +40,9 @@ type Version struct {
 	State    KeyState
 	Boundary keyderive.Boundary
 	KCV      kcv.Value
-	Key      keyderive.Key
+	Key      keyderive.Key // may be nil of a destroyed key
+	// Exposure is what came of the try to take a card key out, as far as it is known when asked; nil is nothing to try.
+	Exposure func() Exposure
 }
 
 // KeyState is the state of a key after NIST SP 800-57 part 1, §7. The zero value is invalid.
@@ -134,6 +136,8 @@ func (s *keySet) add(v Version) error {
 		return fmt.Errorf("expected 1 to 255")
 	case twice:
 		return fmt.Errorf("is there twice")
+	case v.Key == nil && v.State == Destroyed:
+		// It is listed, and does nothing.
 	case v.Key == nil:
 		return fmt.Errorf("no key")
 	case v.Key.Algorithm() != s.Algorithm:
@@ -164,7 +168,7 @@ func (s *keySet) master(v Version, c card) keyderive.Master {
 
 // refusedKey names a key that may not do what was asked: all of it where the version exists, else what the card asked for.
 func (s *keySet) refusedKey(kind keyderive.Kind, number int) KeyUsed {
-	if v := s.version(kind, number); v.Key != nil {
+	if v := s.version(kind, number); v.Number != 0 {
 		return s.used(v)
 	}
 	return KeyUsed{Key: audit.Key{Set: s.Name, Kind: kind.String(), Version: number}}

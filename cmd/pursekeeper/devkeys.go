@@ -133,7 +133,9 @@ func demoKeySets() []testKeySet {
 	for i := range sets {
 		sets[i].IssuerFactors = []string{demoIssuer}
 		for _, kind := range keyderive.Kinds() {
-			sets[i].Keys = append(sets[i].Keys, testKey{Kind: kind, Version: 1, MasterKey: demoMasters[kind]})
+			if master, ok := demoMasters[kind]; ok {
+				sets[i].Keys = append(sets[i].Keys, testKey{Kind: kind, Version: 1, MasterKey: master})
+			}
 		}
 	}
 	return sets

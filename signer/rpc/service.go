@@ -18,7 +18,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/signer"
 )
 
-// MaxRequest is the largest request in bytes.
+// MaxRequest is the largest request in bytes, but for VerifyTacs: MaxBatchRequest.
 const MaxRequest = 64 << 10
 
 // compressFrom is the length in bytes from which an answer is compressed for a caller that takes it so: pages of transactions and
@@ -68,6 +68,7 @@ func NewHandler(c Config) *Handler {
 	options := []connect.HandlerOption{
 		strictCodecs(),
 		connect.WithReadMaxBytes(MaxRequest),
+		batchLimit(),
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.observed)),
 		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, bug any) error {
