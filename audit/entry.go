@@ -46,11 +46,15 @@ type Entry struct {
 
 	Key      *Key   `json:"key,omitempty"`
 	Boundary string `json:"boundary,omitempty"`
-	Inputs   Inputs `json:"inputs,omitzero"`
+	// The tac key, where another key answers and a TAC was verified too.
+	TACKey      *Key   `json:"tacKey,omitempty"`
+	TACBoundary string `json:"tacBoundary,omitempty"`
+	Inputs      Inputs `json:"inputs,omitzero"`
 
 	Outcome string    `json:"outcome"`
 	Detail  string    `json:"detail,omitempty"`
 	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
+	MAC1    string    `json:"mac1,omitempty"` // only of an approved purchase: the terminal's
 	Settled []Settled `json:"settled,omitempty"`
 }
 
@@ -70,6 +74,11 @@ type Inputs struct {
 	Date       string `json:"date,omitempty"`
 	Time       string `json:"time,omitempty"`
 	TAC        string `json:"tac,omitempty"`
+
+	// Of a purchase.
+	Type           string `json:"type,omitempty"`
+	TerminalSerial string `json:"terminalSerial,omitempty"`
+	MAC2           string `json:"mac2,omitempty"` // that the card answered
 }
 
 // Settled is what an answer proved about an earlier transaction.
