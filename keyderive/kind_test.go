@@ -7,10 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The ten kinds of EPURSE.md §1, in its order, under the names of vectors and configuration.
+// The ten kinds of EPURSE.md §1, in its order, and the two of a reader, under the names of vectors and configuration.
 func TestKinds(t *testing.T) {
 	names := []string{
 		"purchase", "load", "unload", "overdraft", "tac", "pin-unblock", "pin-reload", "maintenance", "control", "internal-auth",
+		"reader", "reader-control",
 	}
 	require.Len(t, Kinds(), len(names))
 	for i, kind := range Kinds() {
@@ -32,7 +33,7 @@ func TestKinds(t *testing.T) {
 		require.Error(t, kind.UnmarshalText([]byte(name)))
 		assert.False(t, kind.Valid())
 	}
-	for _, kind := range []Kind{0, KindInternalAuth + 1, 255} {
+	for _, kind := range []Kind{0, KindReaderControl + 1, 255} {
 		assert.False(t, kind.Valid())
 		assert.Contains(t, kind.String(), "invalid kind")
 		_, err := kind.MarshalText()
@@ -40,7 +41,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Session keys come from four kinds, folded halves from two, and no kind is both.
+// Session keys come from five kinds, folded halves from two, and no kind is both.
 func TestWhatKindsDo(t *testing.T) {
 	var derives, folds []Kind
 	for _, kind := range Kinds() {
@@ -51,7 +52,7 @@ func TestWhatKindsDo(t *testing.T) {
 			folds = append(folds, kind)
 		}
 	}
-	assert.Equal(t, []Kind{KindPurchase, KindLoad, KindUnload, KindOverdraft}, derives)
+	assert.Equal(t, []Kind{KindPurchase, KindLoad, KindUnload, KindOverdraft, KindReader}, derives)
 	assert.Equal(t, []Kind{KindTAC, KindPINReload}, folds)
 	assert.False(t, Kind(0).Derives() || Kind(0).Folds())
 }
