@@ -43,6 +43,7 @@ type Entry struct {
 	Purse       string `json:"purse,omitempty"` // ED or EP
 	Transaction string `json:"transaction,omitempty"`
 	Settlement  string `json:"settlement,omitempty"`
+	Session     string `json:"session,omitempty"` // of a reader's secure module
 
 	Key      *Key   `json:"key,omitempty"`
 	Boundary string `json:"boundary,omitempty"`
@@ -79,6 +80,16 @@ type Inputs struct {
 	Type           string `json:"type,omitempty"`
 	TerminalSerial string `json:"terminalSerial,omitempty"`
 	MAC2           string `json:"mac2,omitempty"` // that the card answered
+
+	// Of a reader's session. Data is in none of them: a frame is known by its number, its length, and a hash of its MAC.
+	Device          string `json:"device,omitempty"`
+	HostChallenge   string `json:"hostChallenge,omitempty"`
+	DeviceChallenge string `json:"deviceChallenge,omitempty"`
+	DeviceProof     string `json:"deviceProof,omitempty"`
+	Sequence        uint32 `json:"sequence,omitempty"`
+	Length          int    `json:"length,omitempty"`
+	Last            bool   `json:"last,omitempty"`
+	FrameDigest     string `json:"frameDigest,omitempty"` // SHA-256 over the frame's MAC, the leftmost eight bytes
 }
 
 // Settled is what an answer proved about an earlier transaction.

@@ -21,6 +21,9 @@ const (
 	frameLead = 16
 )
 
+// MaxLineFrame is the longest frame in bytes.
+const MaxLineFrame = frameHeader + MaxLineData + frameMAC
+
 // The directions of a frame.
 const (
 	directionDown = 0x01 // to the module

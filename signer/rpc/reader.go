@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -31,4 +32,56 @@ func (s *service) CompletePurchase(ctx context.Context, m *v1.CompletePurchaseRe
 		Outcome: writeOutcome(r.Outcome), PurchaseId: r.PurchaseID, Key: writeKey(r.Key), Boundary: writeBoundary(r.Key.Boundary),
 		TacKey: writeKey(r.TACKey), TacBoundary: writeBoundary(r.TACKey.Boundary), AuditIndex: r.AuditIndex, Detail: r.Detail,
 	}, nil
+}
+
+func (s *service) Challenge(ctx context.Context, m *v1.ChallengeRequest) (*v1.ChallengeResponse, error) {
+	c, err := s.signer.Challenge(ctx, callerOf(ctx), m.KeySet, m.DeviceNumber, m.KeyVersion)
+	if err != nil {
+		return nil, err
+	}
+	return &v1.ChallengeResponse{
+		Outcome: writeOutcome(c.Outcome), SessionId: c.SessionID, Challenge: c.Challenge, ExpiresAt: writeTime(c.ExpiresAt),
+		Key: writeKey(c.Key), Boundary: writeBoundary(c.Key.Boundary), AuditIndex: c.AuditIndex, Detail: c.Detail,
+	}, nil
+}
+
+func (s *service) Authenticate(ctx context.Context, m *v1.AuthenticateRequest) (*v1.AuthenticateResponse, error) {
+	a, err := s.signer.Authenticate(ctx, callerOf(ctx), m.SessionId, m.DeviceChallenge, m.DeviceProof)
+	if err != nil {
+		return nil, err
+	}
+	return &v1.AuthenticateResponse{
+		Outcome: writeOutcome(a.Outcome), HostProof: a.HostProof, ExpiresAt: writeTime(a.ExpiresAt), Key: writeKey(a.Key),
+		Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Detail: a.Detail,
+	}, nil
+}
+
+func (s *service) Seal(ctx context.Context, m *v1.SealRequest) (*v1.SealResponse, error) {
+	a, err := s.signer.Seal(ctx, callerOf(ctx), m.SessionId, m.Data, m.Last)
+	if err != nil {
+		return nil, err
+	}
+	return &v1.SealResponse{
+		Outcome: writeOutcome(a.Outcome), Frame: a.Frame, Sequence: a.Sequence, Key: writeKey(a.Key),
+		Boundary: writeBoundary(a.Key.Boundary), AuditIndex: a.AuditIndex, Detail: a.Detail,
+	}, nil
+}
+
+func (s *service) Open(ctx context.Context, m *v1.OpenRequest) (*v1.OpenResponse, error) {
+	o, err := s.signer.Open(ctx, callerOf(ctx), m.SessionId, m.Frame)
+	if err != nil {
+		return nil, err
+	}
+	return &v1.OpenResponse{
+		Outcome: writeOutcome(o.Outcome), Data: o.Data, Last: o.Last, Sequence: o.Sequence, Key: writeKey(o.Key),
+		Boundary: writeBoundary(o.Key.Boundary), AuditIndex: o.AuditIndex, Detail: o.Detail,
+	}, nil
+}
+
+// writeTime is RFC 3339 in UTC; no time is "".
+func writeTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
