@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -425,4 +426,56 @@ func (s *saleFaults) Commit(ctx context.Context, c store.Change) error {
 		}
 	}
 	return fmt.Errorf("%w: test: %w", store.ErrUnavailable, io.ErrUnexpectedEOF)
+}
+
+// Two requests that both have a serial number before either is recorded: one purchase, and the other number stays unused.
+func TestTwoRequestsThatBothHaveASerialNumber(t *testing.T) {
+	for _, other := range []uint64{100, 101} { // the same request, and another one with the same answer of the card
+		var meeting *saleMeeting
+		l := newTill(t, suite.TDES, "pboc-ep", func(c *Config) {
+			meeting = &saleMeeting{Store: c.Store, met: make(chan struct{})}
+			c.Store = meeting
+		})
+		r := l.ask(purse.TTIPurchaseEP)
+		meeting.expected.Store(2)
+		answers := make([]Bargain, 2)
+		var both sync.WaitGroup
+		for i, amount := range []uint64{100, other} {
+			both.Go(func() {
+				mine := r
+				mine.AmountFen = amount
+				var err error
+				answers[i], err = l.BeginPurchase(context.Background(), l.caller, mine)
+				assert.NoError(t, err)
+			})
+		}
+		both.Wait()
+		if other == 100 {
+			assert.Equal(t, answers[0], answers[1])
+			assert.Equal(t, ledger.Approved, answers[0].Outcome)
+		} else {
+			assert.ElementsMatch(t, []ledger.Outcome{ledger.Approved, ledger.CounterConflict}, []ledger.Outcome{answers[0].Outcome, answers[1].Outcome})
+			assert.NotEqual(t, answers[0].MAC1 == "", answers[1].MAC1 == "", "one MAC1")
+		}
+		l.power()
+		assert.Equal(t, "00000003", l.approved(l.ask(purse.TTIPurchaseEP)).TerminalSerial)
+	}
+}
+
+// saleMeeting holds the answers of the first commits until as many as are expected have committed.
+type saleMeeting struct {
+	store.Store
+	expected atomic.Int64
+	met      chan struct{}
+}
+
+func (s *saleMeeting) Commit(ctx context.Context, c store.Change) error {
+	err := s.Store.Commit(ctx, c)
+	switch left := s.expected.Add(-1); {
+	case left == 0:
+		close(s.met)
+	case left > 0:
+		<-s.met
+	}
+	return err
 }
