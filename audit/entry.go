@@ -39,8 +39,9 @@ type Entry struct {
 	Policy string      `json:"policy,omitempty"` // digest of the policy that decided
 
 	KeySet      string `json:"keySet,omitempty"`
-	Card        string `json:"card,omitempty"`  // 16 hex digits of the card's factor
-	Purse       string `json:"purse,omitempty"` // ED or EP
+	Card        string `json:"card,omitempty"`   // 16 hex digits of the card's factor
+	Device      string `json:"device,omitempty"` // 16 hex digits of a reader's device number
+	Purse       string `json:"purse,omitempty"`  // ED or EP
 	Transaction string `json:"transaction,omitempty"`
 	Settlement  string `json:"settlement,omitempty"`
 
@@ -52,6 +53,8 @@ type Entry struct {
 	Detail  string    `json:"detail,omitempty"`
 	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
 	Settled []Settled `json:"settled,omitempty"`
+
+	Writes []KeyWrite `json:"writes,omitempty"` // of a personalisation, in order
 }
 
 // Key names a key version.
@@ -60,6 +63,14 @@ type Key struct {
 	Kind    string `json:"kind"`
 	Version int    `json:"version"`
 	KCV     string `json:"kcv"`
+}
+
+// KeyWrite is one key that a personalisation put on a card or into a reader's module: the master that it was derived from. The
+// command is not here: under the control key it is the card's key.
+type KeyWrite struct {
+	Key       Key    `json:"key"`
+	Boundary  string `json:"boundary"`
+	Challenge string `json:"challenge,omitempty"` // "" of a plan, which signs nothing
 }
 
 // Inputs are the values that a replay computes from, in upper-case hex where the card sends bytes.

@@ -29,6 +29,8 @@ func methodRows() map[string]methodRow {
 		settleLoad:       {fields{"settlementId": "demo/" + demoCard + "/EP/SETTLEMENT/0000000000000000", "initializeResponse": demoAnswer + demoMAC1}, platform},
 		getTransaction:   {fields{"transactionId": demoID}, readers},
 		listTransactions: {fields{"keySet": "demo"}, readers},
+		personaliseCard:  {fields{"keySet": "demo", "cardSerial": demoCard}, []policy.Role{policy.Personaliser}},
+		personalisePSAM:  {fields{"keySet": "demo", "deviceNumber": demoDevice}, []policy.Role{policy.Personaliser}},
 		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
 	}
 }
