@@ -7,9 +7,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer"
+	"github.com/pursekeeper/pursekeeper/store"
 )
 
 const testChallenge = "01020304"
@@ -152,4 +154,38 @@ func TestPersonalisationWithoutAnActiveKey(t *testing.T) {
 	blank := i.blank(t)
 	assert.Equal(t, purse.SWOK, says(t, blank, b.cardWrite(i, "control", i.challenge(t, blank), 1).Writes[0].Command))
 	assert.Equal(t, purse.SWOK, says(t, blank, b.cardWrite(i, "purchase", i.challenge(t, blank), 0).Writes[0].Command))
+}
+
+// A command leaves when its entry is durable and not before, and a token that is away signs nothing: with the trouble over the
+// same request gets its command.
+func TestTroubleWhilePersonalising(t *testing.T) {
+	i := firstIssue(t)
+	set := i.keySet(t, issueToken(t), func(keyderive.Kind) keyderive.Boundary { return i.boundary })
+	var x trouble
+	w := newWorld(t, func(s *setup) {
+		s.keySets = append(s.keySets, set)
+		for n := range s.clients {
+			s.clients[n].KeySets = append(s.clients[n].KeySets, set.Name)
+		}
+	}, x.setup)
+	personaliser := w.as("personaliser")
+	ask := fields{"keySet": i.set(), "cardSerial": demoCard, "kinds": []string{"load"}, "challenges": []string{testChallenge}}
+	for name, fail := range map[string]func(){
+		"store": func() { x.commit.Store(fails(store.ErrUnavailable)) },
+		"token": func() { x.key.Store(fails(hsm.ErrUnavailable)) },
+	} {
+		fail()
+		r := personaliser.post(personaliseCard, ask)
+		assert.Equal(t, "unavailable", r.code(), "%s: %v", name, r.body)
+		assert.Contains(t, r.message(), "nothing was signed", name)
+		assert.NotContains(t, r.body, "writes", name)
+		x.commit.Store(nil)
+		x.key.Store(nil)
+	}
+	assert.Len(t, w.entries(), 1)
+	r := personaliser.post(personaliseCard, ask)
+	require.Equal(t, "OUTCOME_APPROVED", r.body["outcome"], "%v", r.body)
+	again := personaliser.post(personaliseCard, ask)
+	assert.Equal(t, r.body["writes"], again.body["writes"])
+	assert.NotEqual(t, r.body["auditIndex"], again.body["auditIndex"], "each time it is asked it is recorded")
 }
