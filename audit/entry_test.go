@@ -14,22 +14,24 @@ import (
 func whole() Entry {
 	return Entry{
 		Time: time.Date(2024, 1, 31, 23, 59, 59, 123456789, time.FixedZone("CST", 8*3600)), Event: "AuthorizeLoad",
-		Client: "platform", Role: "platform", Policy: "ab12", KeySet: "demo", Card: "3105228000001117", Purse: "EP",
+		Client: "platform", Role: "platform", Policy: "ab12", KeySet: "demo", Card: "3105228000001117", Device: "5244000000000017", Purse: "EP",
 		Transaction: "demo/3105228000001117/EP/LOAD/0007/A1B2C3D4", Settlement: "s",
 		Key: &Key{Set: "demo", Kind: "load", Version: 1, KCV: "26C9F7"}, Boundary: "TOKEN",
 		Inputs:  Inputs{Initialize: "000003E8", AmountFen: 100, Terminal: "112233445566", Date: "20240131", Time: "235959", TAC: "5D5364F0"},
 		Outcome: "APPROVED", Detail: "<d>", MAC2: "60B7B5B7",
 		Settled: []Settled{{Transaction: "t", Outcome: "APPLIED", Evidence: "COUNTER"}},
+		Writes:  []KeyWrite{{Key: Key{Set: "demo", Kind: "tac", Version: 2, KCV: "8DD394"}, Boundary: "CARD", Challenge: "A1B2C3D4"}},
 	}
 }
 
 // The encoding is a contract with whoever reads the record later: these are its bytes.
 func TestEncodingIsTheseBytes(t *testing.T) {
 	const want = `{"v":1,"time":"2024-01-31T15:59:59.123456Z","event":"AuthorizeLoad","client":"platform","role":"platform","policy":"ab12",` +
-		`"keySet":"demo","card":"3105228000001117","purse":"EP","transaction":"demo/3105228000001117/EP/LOAD/0007/A1B2C3D4","settlement":"s",` +
+		`"keySet":"demo","card":"3105228000001117","device":"5244000000000017","purse":"EP","transaction":"demo/3105228000001117/EP/LOAD/0007/A1B2C3D4","settlement":"s",` +
 		`"key":{"set":"demo","kind":"load","version":1,"kcv":"26C9F7"},"boundary":"TOKEN",` +
 		`"inputs":{"initialize":"000003E8","amountFen":100,"terminal":"112233445566","date":"20240131","time":"235959","tac":"5D5364F0"},` +
-		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}]}`
+		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}],` +
+		`"writes":[{"key":{"set":"demo","kind":"tac","version":2,"kcv":"8DD394"},"boundary":"CARD","challenge":"A1B2C3D4"}]}`
 	line, err := whole().Encode()
 	require.NoError(t, err)
 	assert.Equal(t, want, string(line))
