@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/internal/config"
 )
 
 // The commands of docs/issuance.md, pasted in its order into a shell beside a development signer, answer what the page prints.
@@ -40,4 +42,22 @@ func TestTheIssuancePage(t *testing.T) {
 		assert.Equal(t, c[2], answers[i], c[1])
 	}
 	require.Zero(t, p.terminate())
+}
+
+// Every published master is kept off a production token, those of issuance too, and no two of one algorithm are the same key.
+func TestPublishedIssuanceKeysStayInDevelopment(t *testing.T) {
+	seen := map[string]bool{}
+	for _, set := range demoKeySets() {
+		for _, key := range set.Keys {
+			value, err := key.MasterKey.checkValue(set.Algorithm)
+			require.NoError(t, err)
+			name := set.Algorithm.String() + value.String()
+			assert.False(t, seen[name], "%s %v", set.Name, key.Kind)
+			seen[name] = true
+			cfg := &config.Config{KeySets: []config.KeySet{{Name: "x", Algorithm: set.Algorithm, Keys: []config.Key{{Kind: key.Kind, KCV: value}}}}}
+			assert.ErrorContains(t, refusePublishedKeys(cfg), "published test key", "%s %v", set.Name, key.Kind)
+			cfg.Token.Development = true
+			assert.NoError(t, refusePublishedKeys(cfg))
+		}
+	}
 }
