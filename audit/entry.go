@@ -39,8 +39,9 @@ type Entry struct {
 	Policy string      `json:"policy,omitempty"` // digest of the policy that decided
 
 	KeySet      string `json:"keySet,omitempty"`
-	Card        string `json:"card,omitempty"`  // 16 hex digits of the card's factor
-	Purse       string `json:"purse,omitempty"` // ED or EP
+	Card        string `json:"card,omitempty"`   // 16 hex digits of the card's factor
+	Device      string `json:"device,omitempty"` // 16 hex digits of a reader's device number
+	Purse       string `json:"purse,omitempty"`  // ED or EP
 	Transaction string `json:"transaction,omitempty"`
 	Settlement  string `json:"settlement,omitempty"`
 	Session     string `json:"session,omitempty"` // of a reader's secure module
@@ -52,13 +53,14 @@ type Entry struct {
 	TACBoundary string `json:"tacBoundary,omitempty"`
 	Inputs      Inputs `json:"inputs,omitzero"`
 
-	Outcome string    `json:"outcome"`
-	Detail  string    `json:"detail,omitempty"`
-	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
-	MAC1    string    `json:"mac1,omitempty"` // only of an approved purchase: the terminal's
-	Settled []Settled `json:"settled,omitempty"`
-	Command string    `json:"command,omitempty"` // the whole APDU that was made; never one that carries a PIN
-	Batch   *Batch    `json:"batch,omitempty"`   // only of a batch
+	Outcome string     `json:"outcome"`
+	Detail  string     `json:"detail,omitempty"`
+	MAC2    string     `json:"mac2,omitempty"` // only of an approved request
+	MAC1    string     `json:"mac1,omitempty"` // only of an approved purchase: the terminal's
+	Settled []Settled  `json:"settled,omitempty"`
+	Command string     `json:"command,omitempty"` // the whole APDU that was made; never one that carries a PIN
+	Batch   *Batch     `json:"batch,omitempty"`   // only of a batch
+	Writes  []KeyWrite `json:"writes,omitempty"`  // of a personalisation, in order
 }
 
 // Batch is what one entry says of many TACs. Those that were not verified have entries of their own, just after it.
@@ -84,6 +86,14 @@ type Key struct {
 	Kind    string `json:"kind"`
 	Version int    `json:"version"`
 	KCV     string `json:"kcv"`
+}
+
+// KeyWrite is one key that a personalisation put on a card or into a reader's module: the master that it was derived from. The
+// command is not here: under the control key it is the card's key.
+type KeyWrite struct {
+	Key       Key    `json:"key"`
+	Boundary  string `json:"boundary"`
+	Challenge string `json:"challenge,omitempty"` // "" of a plan, which signs nothing
 }
 
 // Inputs are the values that a replay computes from, in upper-case hex where the card sends bytes.
