@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -65,6 +66,8 @@ func TestEveryMethodAndRole(t *testing.T) {
 		paths = slices.AppendSeq(paths, maps.Keys(methods(file)))
 		return true
 	})
+	// A stream has no right of its own: each of its requests has its method's (TestAStreamGivesNoRight).
+	paths = slices.DeleteFunc(paths, func(p string) bool { return p == pursekeeperv1connect.SignerServiceTransactProcedure })
 	require.ElementsMatch(t, paths, slices.Collect(maps.Keys(rows)))
 	require.Len(t, paths, len(policy.Operations()))
 
