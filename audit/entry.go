@@ -43,14 +43,19 @@ type Entry struct {
 	Purse       string `json:"purse,omitempty"` // ED or EP
 	Transaction string `json:"transaction,omitempty"`
 	Settlement  string `json:"settlement,omitempty"`
+	Session     string `json:"session,omitempty"` // of a reader's secure module
 
 	Key      *Key   `json:"key,omitempty"`
 	Boundary string `json:"boundary,omitempty"`
-	Inputs   Inputs `json:"inputs,omitzero"`
+	// The tac key, where another key answers and a TAC was verified too.
+	TACKey      *Key   `json:"tacKey,omitempty"`
+	TACBoundary string `json:"tacBoundary,omitempty"`
+	Inputs      Inputs `json:"inputs,omitzero"`
 
 	Outcome string    `json:"outcome"`
 	Detail  string    `json:"detail,omitempty"`
 	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
+	MAC1    string    `json:"mac1,omitempty"` // only of an approved purchase: the terminal's
 	Settled []Settled `json:"settled,omitempty"`
 	Command string    `json:"command,omitempty"` // the whole APDU that was made; never one that carries a PIN
 	Batch   *Batch    `json:"batch,omitempty"`   // only of a batch
@@ -93,14 +98,12 @@ type Inputs struct {
 
 	// What VerifyTac and VerifyTacs compute from, beside the above. A balance or a limit of 0 is left out: the type tells whether
 	// there is one.
-	Item           int    `json:"item,omitempty"`       // its place in its batch, from 1
-	KeyVersion     int    `json:"keyVersion,omitempty"` // the KVER that the card answered; the entry's key is the TAC key
-	Type           string `json:"type,omitempty"`       // TTI, two hex digits
-	TerminalSerial string `json:"terminalSerial,omitempty"`
-	Counter        string `json:"counter,omitempty"`
-	BalanceFen     uint64 `json:"balanceFen,omitempty"`
-	OldLimitFen    uint64 `json:"oldLimitFen,omitempty"`
-	NewLimitFen    uint64 `json:"newLimitFen,omitempty"`
+	Item        int    `json:"item,omitempty"`       // its place in its batch, from 1
+	KeyVersion  int    `json:"keyVersion,omitempty"` // the KVER that the card answered; the entry's key is the TAC key
+	Counter     string `json:"counter,omitempty"`
+	BalanceFen  uint64 `json:"balanceFen,omitempty"`
+	OldLimitFen uint64 `json:"oldLimitFen,omitempty"`
+	NewLimitFen uint64 `json:"newLimitFen,omitempty"`
 
 	// What SignCommand and AuthenticateCard compute from. A PIN has no place here.
 	Command    string `json:"command,omitempty"` // its name in EPURSE.md §6
@@ -108,6 +111,21 @@ type Inputs struct {
 	Challenge  string `json:"challenge,omitempty"`
 	Data       string `json:"data,omitempty"`       // of an update, before encryption
 	Cryptogram string `json:"cryptogram,omitempty"` // that a card answered
+
+	// Of a purchase, and of a TAC.
+	Type           string `json:"type,omitempty"` // TTI, two hex digits
+	TerminalSerial string `json:"terminalSerial,omitempty"`
+	MAC2           string `json:"mac2,omitempty"` // that the card answered
+
+	// Of a reader's session. Data is in none of them: a frame is known by its number, its length, and a hash of its MAC.
+	Device          string `json:"device,omitempty"`
+	HostChallenge   string `json:"hostChallenge,omitempty"`
+	DeviceChallenge string `json:"deviceChallenge,omitempty"`
+	DeviceProof     string `json:"deviceProof,omitempty"`
+	Sequence        uint32 `json:"sequence,omitempty"`
+	Length          int    `json:"length,omitempty"`
+	Last            bool   `json:"last,omitempty"`
+	FrameDigest     string `json:"frameDigest,omitempty"` // SHA-256 over the frame's MAC, the leftmost eight bytes
 }
 
 // Settled is what an answer proved about an earlier transaction.

@@ -40,6 +40,10 @@ func contract(t *testing.T, e engine) {
 		{"purses", contractPurses},
 		{"settlements", contractSettlements},
 		{"lists", contractLists},
+		{"terminals", contractTerminals},
+		{"purchases", contractPurchases},
+		{"sessions", contractSessions},
+		{"beside", contractBeside},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, e) })
 	}

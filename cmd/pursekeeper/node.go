@@ -73,7 +73,10 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	}
 	n.metrics = rpc.NewMetrics(n.all)
 	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
-	if n.signer, err = signer.New(signer.Config{Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm}); err != nil {
+	n.signer, err = signer.New(signer.Config{
+		Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+	})
+	if err != nil {
 		return n, err
 	}
 	if latched != nil {

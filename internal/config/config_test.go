@@ -109,6 +109,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
 	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, false}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
 	assert.Equal(t, filepath.Join(dir, "state.db"), c.SQLite)
+	assert.Equal(t, []any{2 * time.Minute, 8 * time.Hour}, []any{c.ChallengeLife, c.SessionLife})
 	assert.Equal(t, []any{DefaultRequestTimeout, DefaultShutdownTimeout, slog.LevelInfo}, []any{c.RequestTimeout, c.ShutdownTimeout, c.LogLevel})
 	assert.Equal(t, []policy.Client{{Name: "platform", Identity: "spiffe://pursekeeper.example/platform", Role: policy.Platform,
 		KeySets: []string{"demo", "demo-sm4"}, MaxAmountFen: 100000}}, c.Clients)
@@ -174,6 +175,10 @@ func TestWhatIsRefused(t *testing.T) {
 		{"log level", "store:", "log: {level: all}\nstore:", "log.level"},
 		{"no time", "store:", "limits: {requestTimeout: 0s}\nstore:", "limits.requestTimeout"},
 		{"too much time", "store:", "limits: {requestTimeout: 61s}\nstore:", "limits.requestTimeout"},
+		{"a challenge for long", "store:", "limits: {challengeLife: 11m}\nstore:", "limits.challengeLife"},
+		{"a challenge for nothing", "store:", "limits: {challengeLife: 10ms}\nstore:", "limits.challengeLife"},
+		{"a session for ever", "store:", "limits: {sessionLife: 169h}\nstore:", "limits.sessionLife"},
+		{"a session for nothing", "store:", "limits: {sessionLife: 8}\nstore:", "limits.sessionLife"},
 
 		{"no client", goodClients(), "", "clients: missing"},
 		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},

@@ -110,7 +110,8 @@ func (f *IssuerFactorsFile) UnmarshalYAML(decode func(any) error) error {
 
 // KeyFile is one master key. The key is in the token; this says which it is and what it may do.
 type KeyFile struct {
-	// Kind is purchase, load, unload, overdraft, tac, pin-unblock, pin-reload, maintenance, control or internal-auth.
+	// Kind is purchase, load, unload, overdraft, tac, pin-unblock, pin-reload, maintenance, control,
+	// internal-auth, reader or reader-control.
 	Kind string `yaml:"kind"`
 	// Version is the card's KVER, 1 to 255.
 	Version int `yaml:"version"`
@@ -131,6 +132,10 @@ type LimitsFile struct {
 	RequestTimeout string `yaml:"requestTimeout"`
 	// ShutdownTimeout is how long requests in flight may take to end when the service is told to stop; left out, 20s.
 	ShutdownTimeout string `yaml:"shutdownTimeout"`
+	// ChallengeLife is how long a reader's secure module has to answer a challenge, 1s to 10m; left out, 2m.
+	ChallengeLife string `yaml:"challengeLife"`
+	// SessionLife is how long a session with an authenticated module lives, 1s to 168h; left out, 8h.
+	SessionLife string `yaml:"sessionLife"`
 }
 
 // LogFile is the log, which goes to standard error.

@@ -17,6 +17,7 @@ var arrows = map[string][]string{
 	"keyderive/*":        {"keyderive", "crypto/*", "internal/secret"},
 	"purse":              {"crypto/*"},
 	"purse/softcard":     {"purse", "keyderive", "crypto/*", "internal/secret"}, // a card in software, for tests and the demo
+	"purse/softreader":   {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
 	"policy":             {},
 	"audit":              {"policy"},
 	"store":              {"policy", "audit"},

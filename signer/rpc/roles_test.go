@@ -45,6 +45,12 @@ func methodRows() map[string]methodRow {
 		authenticateCard: {externalRequest().with("keySet", "demo"), []policy.Role{policy.Platform, policy.Personaliser}},
 		listKeySets:      {fields{}, []policy.Role{policy.Officer, policy.Auditor}},
 		unlockCard:       {fields{"keySet": "demo", "cardSerial": demoCard, "reason": "found"}, []policy.Role{policy.Officer}},
+		beginPurchase:    {demoPurchase(), []policy.Role{policy.Reader}},
+		completePurchase: {fields{"purchaseId": demoPurchaseID, "mac2": demoTAC}, []policy.Role{policy.Reader}},
+		challenge:        {fields{"keySet": "demo", "deviceNumber": demoDevice}, []policy.Role{policy.Reader}},
+		authenticate:     {fields{"sessionId": demoSessionID, "deviceChallenge": demoDevice, "deviceProof": demoDevice}, []policy.Role{policy.Reader}},
+		sealFrame:        {fields{"sessionId": demoSessionID, "data": "00"}, []policy.Role{policy.Reader}},
+		openFrame:        {fields{"sessionId": demoSessionID, "frame": demoFrame}, []policy.Role{policy.Reader}},
 	}
 }
 
@@ -113,6 +119,10 @@ func TestForeignKeySet(t *testing.T) {
 			body = fields{"items": []fields{demoTACRequest().with("keySet", "foreign")}}
 		case body["settlementId"] != nil:
 			body = body.with("settlementId", "foreign/"+demoCard+"/EP/SETTLEMENT/0000000000000000")
+		case body["purchaseId"] != nil:
+			body = body.with("purchaseId", "foreign"+demoPurchaseID[len("demo"):])
+		case body["sessionId"] != nil:
+			body = body.with("sessionId", "foreign"+demoSessionID[len("demo"):])
 		default:
 			body = body.with("transactionId", "foreign"+demoID[len("demo"):])
 		}
