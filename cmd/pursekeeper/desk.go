@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 
+	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/purse/softcard"
-
-	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 )
 
 // desk is a card in a reader, and who works with it through the signer. The demonstration and the commands for people share it.
@@ -35,7 +34,7 @@ type desk struct {
 }
 
 // errPowerLost ends a command whose answer never came.
-var errPowerLost = errors.New("the card lost its power before it answered; \"card prove\" or \"card settle\" tells what became of it")
+var errPowerLost = errors.New("the card lost its power before it answered")
 
 // cardError is a status word that is not 9000.
 type cardError struct {
@@ -85,7 +84,8 @@ func (d *desk) receive(name string, raw []byte, answer layout) ([]byte, error) {
 }
 
 // complete gives the card the signer's command, the one that moves money, and cuts the power where the fault that was ordered says.
-func (d *desk) complete(name, command string, sent, answer layout) ([]byte, error) {
+// id is the transaction's, for whoever must find out what became of it.
+func (d *desk) complete(name, id, command string, sent, answer layout) ([]byte, error) {
 	a, err := parseCommand(command)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,11 @@ func (d *desk) complete(name, command string, sent, answer layout) ([]byte, erro
 		d.say("", "  the power stays on", fmt.Sprintf("the command has %d steps", d.steps))
 	}
 	d.tear = tearPoint{}
-	return d.receive(name, raw, answer)
+	data, err := d.receive(name, raw, answer)
+	if errors.Is(err, errPowerLost) {
+		err = fmt.Errorf("%w; \"card prove %s\" asks it whether it took the transaction", err, id)
+	}
+	return data, err
 }
 
 func parseCommand(text string) (purse.APDU, error) {

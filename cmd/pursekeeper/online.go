@@ -93,7 +93,7 @@ func (d *desk) authorizeLoad(r *v1.AuthorizeLoadRequest) (*v1.AuthorizeLoadRespo
 
 // completeLoad gives the card the approved command and the signer the card's TAC.
 func (d *desk) completeLoad(p purse.Purse, amount purse.Fen, init purse.LoadInit, a authorised) error {
-	tac, err := d.complete("CREDIT FOR LOAD", a.GetCommand(), completionLayout, nil)
+	tac, err := d.complete("CREDIT FOR LOAD", a.GetTransactionId(), a.GetCommand(), completionLayout, nil)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (d *desk) unload(p purse.Purse, amount purse.Fen) error {
 	if err := expect(a.Outcome, v1.Outcome_OUTCOME_APPROVED, a.Detail); err != nil {
 		return err
 	}
-	mac3, err := d.complete("DEBIT FOR UNLOAD", a.Command, completionLayout, nil)
+	mac3, err := d.complete("DEBIT FOR UNLOAD", a.TransactionId, a.Command, completionLayout, nil)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (d *desk) overdraft(newLimit purse.Limit) error {
 	if err := expect(a.Outcome, v1.Outcome_OUTCOME_APPROVED, a.Detail); err != nil {
 		return err
 	}
-	tac, err := d.complete("UPDATE OVERDRAFT LIMIT", a.Command, limitLayout, nil)
+	tac, err := d.complete("UPDATE OVERDRAFT LIMIT", a.TransactionId, a.Command, limitLayout, nil)
 	if err != nil {
 		return err
 	}

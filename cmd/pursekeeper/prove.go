@@ -125,7 +125,7 @@ func (d *desk) proveOpen() error {
 	}
 	for _, p := range silent {
 		if !told[p.place()] {
-			return fmt.Errorf("the card has no proof of %s: it did not take it, or forgot; \"card settle\" tells", p.id)
+			return fmt.Errorf("the card has no proof of %s: it did not take it, or has forgotten it; \"card settle\" tells of loads", p.id)
 		}
 	}
 	return nil

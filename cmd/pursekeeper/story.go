@@ -8,11 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 
+	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/purse/softcard"
-
-	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 )
 
 // The demonstration card and terminal (DESIGN §4).

@@ -39,7 +39,7 @@ func (d *desk) purchase(tti purse.TTI, amount purse.Fen, cache *cacheUpdate) err
 			return err
 		}
 	}
-	answer, err = d.complete("DEBIT FOR PURCHASE", begun.Command, debitLayout, debitAnswerLayout)
+	answer, err = d.complete("DEBIT FOR PURCHASE", begun.PurchaseId, begun.Command, debitLayout, debitAnswerLayout)
 	if err != nil {
 		return err
 	}
