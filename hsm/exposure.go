@@ -70,7 +70,7 @@ func (t *Token) exposure(ctx context.Context, label string) (Exposure, error) {
 	var outside bool
 	err = g.do(ctx, g.admin, newJob(simple(func(s *session) (err error) {
 		if outside, err = s.wasOutside(e.master.key); err == nil && e.right != mayEncrypt {
-			report.Extractable, err = e.extract(s)
+			report.Extractable, err = e.extract(s, t.config.Profile.XORKeys)
 		}
 		return err
 	})))
@@ -119,10 +119,12 @@ var policy = map[pkcs11.Error]bool{
 // errNotTold says that an attempt failed for a reason that tells nothing of the key's exposure.
 var errNotTold = errors.New("whether the token gives derived keys away is not known")
 
-// extract reports whether a derived key could be read, in any of the forms that a thief would try. That it could not is reported
-// only when the token refused each of them by policy.
-func (e *entry) extract(s *session) (out bool, err error) {
-	var unclear error
+// theft is one way in which a thief with the PIN would have the token make a readable key of a master.
+type theft func(*session) (pkcs11.ObjectHandle, error)
+
+// thefts are the ways of a key: by ECB of a random factor, and by XOR with a key of random bytes where the token has that, each as an
+// object of the master's type or of none, private or not.
+func (e *entry) thefts(xorKeys uint) (all []theft) {
 	for _, form := range []struct {
 		keyType, valueLen uint
 		may               rights
@@ -132,10 +134,40 @@ func (e *entry) extract(s *session) (out bool, err error) {
 		{pkcs11.CKK_GENERIC_SECRET, suite.KeySize, extractable},
 		{pkcs11.CKK_GENERIC_SECRET, suite.KeySize, extractable | private},
 	} {
-		var factor [suite.KeySize]byte
-		rand.Read(factor[:])
-		in, n := e.dialect.input(factor)
-		object, err := s.derive(e.dialect.deriveECB, e.master.key, in[:n], form.keyType, form.valueLen, form.may)
+		all = append(all, func(s *session) (pkcs11.ObjectHandle, error) {
+			var factor [suite.KeySize]byte
+			rand.Read(factor[:])
+			in, n := e.dialect.input(factor)
+			return s.derive(e.dialect.deriveECB, e.master.key, in[:n], form.keyType, form.valueLen, form.may)
+		})
+		if xorKeys != 0 && form.valueLen == 0 { // a key's XOR has the key's type
+			all = append(all, func(s *session) (pkcs11.ObjectHandle, error) { return e.combineWithRandom(s, xorKeys, form.may) })
+		}
+	}
+	return all
+}
+
+// combineWithRandom makes the XOR of the master and a session key of random bytes, which is destroyed at once: whoever can read the
+// result, and knows those bytes, has the master.
+func (e *entry) combineWithRandom(s *session, mechanism uint, may rights) (object pkcs11.ObjectHandle, err error) {
+	random := secret.New(suite.KeySize)
+	rand.Read(random.Reveal("to fill it"))
+	value := e.dialect.value(random)
+	defer value.Wipe()
+	other, err := s.create(e.dialect.keyType, mayDerive, "", value)
+	if err != nil {
+		return 0, err
+	}
+	object, err = s.combine(mechanism, e.master.key, other, e.dialect.keyType, may)
+	return object, errors.Join(err, s.destroy(other))
+}
+
+// extract reports whether a key made of the master could be read, in any of the ways that a thief would try. That it could not is
+// reported only when the token refused each of them by policy.
+func (e *entry) extract(s *session, xorKeys uint) (out bool, err error) {
+	var unclear error
+	for _, try := range e.thefts(xorKeys) {
+		object, err := try(s)
 		if err == nil {
 			out, err = s.steal(object)
 		}

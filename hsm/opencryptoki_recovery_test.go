@@ -57,7 +57,7 @@ func TestDaemonKilledOnOpenCryptoki(t *testing.T) {
 		begin := time.Now()
 		_, err = loadMAC2(context.Background(), t, keys[0], demoPath, "7E1722D0")
 		require.ErrorIs(t, err, ErrUnavailable)
-		assert.Less(t, time.Since(begin), 200*time.Millisecond, "refused at once")
+		assert.Less(t, time.Since(begin), time.Second, "refused at once, and not when the token may be back")
 		time.Sleep(2 * time.Second) // backoff at its longest
 		require.Equal(t, StateRecovering, token.State())
 		assert.Equal(t, int64(1), asked.Load(), "no login without the daemon")

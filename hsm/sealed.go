@@ -63,10 +63,14 @@ func seal(s *session, by sealing, kek pkcs11.ObjectHandle, spec *KeySpec, key se
 	return v, err
 }
 
-// wrongTag reports what tokens answer to a ciphertext that does not belong to its tag. SoftHSM's answer is a "general error": where
-// the mechanism was proven just before it is no fault of the device. A fault that says more is.
-func wrongTag(err error) bool {
-	return errors.Is(err, errTag) || isCode(err, pkcs11.CKR_GENERAL_ERROR) || isCode(err, pkcs11.CKR_FUNCTION_FAILED) ||
+// wrongTag reports what a ciphertext that does not belong to its tag is answered with. Of CCM this package compares the tag; of GCM
+// SoftHSM's answer is a "general error": where the mechanism was proven just before it is no fault of the device. A fault that says
+// more is.
+func (v sealing) wrongTag(err error) bool {
+	if v == sealCCM {
+		return errors.Is(err, errTag)
+	}
+	return isCode(err, pkcs11.CKR_GENERAL_ERROR) || isCode(err, pkcs11.CKR_FUNCTION_FAILED) ||
 		isCode(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) || isCode(err, pkcs11.CKR_ENCRYPTED_DATA_LEN_RANGE)
 }
 
@@ -89,7 +93,7 @@ func (e *entry) findSealed(s *session) error {
 	}
 	e.sealed = &sealed{kek: kek, aad: e.spec.associatedData(), value: value}
 	err = e.checkSealed(s)
-	if wrongTag(err) {
+	if e.sealing.wrongTag(err) {
 		return fmt.Errorf("%w: the sealed master does not open under its label: %v", ErrAttributes, err)
 	}
 	return err

@@ -140,6 +140,19 @@ func TestWrongNumbersAreFoundOut(t *testing.T) {
 	}
 }
 
+// A token that refuses a readable derived key and forgets XOR gives its masters away, and the finding says so.
+func TestExposureByXOR(t *testing.T) {
+	config, _ := vendorConfig(t, func(m *hsmtest.Mechanisms) { m.Hardened, m.SoftXOR = true, true })
+	token := openToken(t, config)
+	for _, alg := range []suite.Algorithm{suite.TDES, suite.SM4} {
+		key := importKey(t, token, specOf(t, alg.String(), keyderive.KindLoad, alg, keyderive.BoundaryToken, 1, loadMaster), loadMaster)
+		report, err := token.Exposure(context.Background(), alg.String())
+		require.NoError(t, err)
+		assert.True(t, report.Extractable, alg)
+		contractComputes(t, alg, key)
+	}
+}
+
 // The findings are real on both sides: the hardened token refuses, the other gives away.
 func TestExposureOfAVendorsToken(t *testing.T) {
 	for _, hardened := range []bool{false, true} {

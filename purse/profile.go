@@ -152,6 +152,22 @@ func (p Profile) KeyRow(kind KeyKind) (KeyRow, error) {
 	return row, nil
 }
 
+// FramesKey reports whether an 8-byte challenge has the form of the first or the last block of a WRITE KEY under the 3DES suite (EPURSE.md
+// §6). No card draws such a one but by chance, one in 2²⁴, and its cryptogram would tell whether a key written begins, or ends, so.
+//
+//	first: LEN(1) HEADER(4) KEY(3), LEN 15      last: KEY(5) 80 00 00
+func (p Profile) FramesKey(challenge [8]byte) bool {
+	if [3]byte(challenge[5:]) == [3]byte{0x80, 0x00, 0x00} {
+		return true
+	}
+	for _, row := range p.rows {
+		if challenge[0] == byte(len(row.Header)+suite.KeySize) && [4]byte(challenge[1:5]) == row.Header {
+			return true
+		}
+	}
+	return false
+}
+
 // KindOf is the kind of key that a row of WRITE KEY writes, for a card that receives it. No two kinds have one row.
 func (p Profile) KindOf(row KeyRow) (KeyKind, bool) {
 	for kind, r := range p.rows {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -96,6 +97,9 @@ func (s *keySet) readAuthentication(r AuthenticateRequest) (a authentication, er
 		}
 		if n := len(a.challenge); n != 4 && n != 8 {
 			return a, &purse.FieldError{Field: "challenge", Problem: fmt.Sprintf("%d bytes, expected 4 or 8", n)}
+		}
+		if s.Algorithm == suite.TDES && len(a.challenge) == 8 && s.Profile.FramesKey([8]byte(a.challenge)) {
+			return a, &purse.FieldError{Field: "challenge", Problem: "has the form of a block of WRITE KEY, whose key is the same; ask the card for another"}
 		}
 		return a, nil
 	}

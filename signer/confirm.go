@@ -119,7 +119,7 @@ func (s *Signer) judge(ctx context.Context, caller policy.Caller, grant policy.G
 	if err != nil && !errors.Is(err, keyderive.ErrMismatch) {
 		return Confirmation{}, err
 	}
-	if key.State == Compromised {
+	if err == nil && key.State == Compromised {
 		entry.Detail = detailCompromised
 	}
 	return s.commitConfirm(ctx, c, entry, used, err == nil)

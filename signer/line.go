@@ -54,10 +54,11 @@ func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data
 		a, err := s.refuse(ctx, u.entry, u.used, detailReaderKey)
 		return Sealed{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
 	}
-	answer, err := s.takeSequence(ctx, u, last, len(plain))
+	answer, session, err := s.takeSequence(ctx, u, last, len(plain))
 	if err != nil || answer.Outcome != ledger.Approved {
 		return answer, err
 	}
+	u.session = session
 	frame, err := u.seal(ctx, answer.Sequence, last, plain)
 	if err != nil {
 		return Sealed{}, err
@@ -76,12 +77,21 @@ func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data
 }
 
 // takeSequence takes the next number of the session for good, or records why there is none.
-func (s *Signer) takeSequence(ctx context.Context, u readerUse, last bool, length int) (answer Sealed, err error) {
-	err = s.store.Commit(ctx, store.Change{
-		Session: u.session.ID,
+func (s *Signer) takeSequence(ctx context.Context, u readerUse, last bool, length int) (Sealed, store.ReaderSession, error) {
+	var answer Sealed
+	var session store.ReaderSession // as it is in the transaction: it may have opened since it was read
+	err := s.store.Commit(ctx, store.Change{
+		Purse: devicePlace(u.set.Name, u.session.Device), Session: u.session.ID,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+			if p.Card.Locked {
+				answer = Sealed{Outcome: ledger.CardLocked, Key: u.used, AuditIndex: index, Detail: detailDeviceLocked}
+				e := u.entry
+				e.Outcome, e.Detail = string(answer.Outcome), answer.Detail
+				return []audit.Entry{e}, nil
+			}
 			sequence, outcome, reason := s.ledger.Send(p.Session(), u.passage(last, length), s.now())
 			answer = Sealed{Outcome: outcome, Sequence: sequence, Key: u.used, AuditIndex: index, Detail: reason}
+			session = *p.Session()
 			if outcome == ledger.Approved {
 				return nil, nil // its entry comes with its frame
 			}
@@ -91,9 +101,9 @@ func (s *Signer) takeSequence(ctx context.Context, u readerUse, last bool, lengt
 		},
 	})
 	if err != nil {
-		return Sealed{}, err
+		return Sealed{}, store.ReaderSession{}, err
 	}
-	return answer, nil
+	return answer, session, nil
 }
 
 func (u readerUse) passage(last bool, length int) ledger.Passage {
@@ -150,13 +160,13 @@ func (s *Signer) Open(ctx context.Context, caller policy.Caller, sessionID, fram
 		a, err := s.refuse(ctx, u.entry, u.used, detailReaderKey)
 		return Opened{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
 	}
-	var data []byte
-	right := false
-	if u.session.State != store.SessionChallenged { // else there are no keys yet, and the ledger refuses it
-		data, err = u.open(ctx, f)
-		if right, err = verdict(err); err != nil {
-			return Opened{}, err
-		}
+	if u.session.State == store.SessionChallenged { // there are no keys yet, and nothing to judge a frame with
+		return s.refuseFrame(ctx, u)
+	}
+	data, err := u.open(ctx, f)
+	right, err := verdict(err)
+	if err != nil {
+		return Opened{}, err
 	}
 	return s.commitFrame(ctx, u, f, right, data)
 }
@@ -181,14 +191,33 @@ func (u readerUse) open(ctx context.Context, f keyderive.Frame) ([]byte, error) 
 	return *data, nil
 }
 
+// refuseFrame records that a frame came for a session that nobody has authenticated.
+func (s *Signer) refuseFrame(ctx context.Context, u readerUse) (Opened, error) {
+	answer := Opened{Outcome: ledger.SessionExpired, Key: u.used, Detail: "the session was not authenticated"}
+	e := u.entry
+	e.Outcome, e.Detail = string(answer.Outcome), answer.Detail
+	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
+		answer.AuditIndex = index
+		return []audit.Entry{e}, nil
+	}})
+	if err != nil {
+		return Opened{}, err
+	}
+	return answer, nil
+}
+
 // commitFrame lets the ledger judge the frame and records it; only then the data leaves.
-func (s *Signer) commitFrame(ctx context.Context, u readerUse, f keyderive.Frame, right bool, data []byte) (answer Opened, err error) {
+func (s *Signer) commitFrame(ctx context.Context, u readerUse, f keyderive.Frame, right bool, data []byte) (Opened, error) {
+	var answer Opened
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err = s.store.Commit(ctx, store.Change{
-		Session: u.session.ID,
+	err := s.store.Commit(ctx, store.Change{
+		Purse: devicePlace(u.set.Name, u.session.Device), Session: u.session.ID,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
-			outcome, reason := s.ledger.Receive(p.Session(), f.Sequence, right, u.passage(f.Last, f.Len()), s.now())
+			outcome, reason := ledger.CardLocked, detailDeviceLocked
+			if !p.Card.Locked {
+				outcome, reason = s.ledger.Receive(p.Session(), f.Sequence, right, u.passage(f.Last, f.Len()), s.now())
+			}
 			answer = Opened{Outcome: outcome, Key: u.used, AuditIndex: index, Detail: reason}
 			if right {
 				answer.Sequence = f.Sequence

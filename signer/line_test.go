@@ -235,3 +235,24 @@ func TestAFailedCommitLetsNoFrameOut(t *testing.T) {
 		assert.Equal(t, want+uint32(n), l.seal(session, []byte{1}, false).Sequence)
 	}
 }
+
+// A locked device's open sessions take and make no frame until an officer lifts the lock.
+func TestALockedDeviceHasNoLine(t *testing.T) {
+	l := newTill(t, suite.TDES, "pboc-ep")
+	module, session := l.line()
+	thief := l.moduleWith([8]byte(unhex(t, testDevice)), [16]byte{1, 2, 3})
+	for range 5 {
+		l.prove(l.challenge(), thief)
+	}
+	frame, err := module.Seal([]byte{1}, false)
+	require.NoError(t, err)
+	assert.Equal(t, ledger.CardLocked, l.seal(session, []byte{1}, false).Outcome)
+	locked := l.openFrame(session, frame)
+	assert.Equal(t, ledger.CardLocked, locked.Outcome)
+	assert.Empty(t, locked.Data)
+
+	_, err = l.UnlockCard(context.Background(), l.officer(t), "demo", "READER-"+testDevice, "", "found")
+	require.NoError(t, err)
+	assert.Equal(t, ledger.Verified, l.openFrame(session, frame).Outcome, "the frame was not taken before")
+	assert.EqualValues(t, 1, l.seal(session, []byte{1}, false).Sequence, "nor was a number")
+}

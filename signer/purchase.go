@@ -41,6 +41,7 @@ type Bargain struct {
 // sale is a PurchaseRequest that was read: every field well-formed, nothing decided.
 type sale struct {
 	set      *keySet
+	client   string // who asks
 	card     card
 	purse    purse.Purse
 	tti      purse.TTI
@@ -72,6 +73,7 @@ func (s *Signer) BeginPurchase(ctx context.Context, caller policy.Caller, r Purc
 	if err != nil {
 		return Bargain{}, err
 	}
+	q.client = caller.Name()
 	return s.beginPurchase(ctx, caller, grant, q)
 }
 
@@ -140,10 +142,10 @@ func (s *Signer) beginPurchase(ctx context.Context, caller policy.Caller, grant 
 }
 
 // takeSerial gives the terminal's next serial number, or, with 0, the answer that needs none: what is recorded, or a refusal.
-func (s *Signer) takeSerial(ctx context.Context, grant policy.Grant, q sale, entry audit.Entry, used KeyUsed) (
-	tsn purse.TSN, answer Bargain, err error,
-) {
+func (s *Signer) takeSerial(ctx context.Context, grant policy.Grant, q sale, entry audit.Entry, used KeyUsed) (purse.TSN, Bargain, error) {
 	ceiling, limited := grant.Ceiling()
+	var tsn purse.TSN
+	var answer Bargain // not result variables: after an early return the store may still write them
 	change := q.change(func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 		tsn, answer = 0, Bargain{}
 		if result, ok := s.ledger.RecordedPurchase(p, q.asked()); ok {
@@ -168,8 +170,11 @@ func (s *Signer) takeSerial(ctx context.Context, grant policy.Grant, q sale, ent
 	if err := s.store.Commit(ctx, change); err != nil {
 		return 0, Bargain{}, err
 	}
-	answer, err = q.withCommand(answer)
-	return tsn, answer, err
+	if tsn != 0 {
+		return tsn, Bargain{}, nil
+	}
+	recorded, err := q.withCommand(answer)
+	return 0, recorded, err
 }
 
 // mac1 computes MAC1, on the token as far as the key's boundary says.
@@ -263,11 +268,18 @@ func (q sale) withCommand(a Bargain) (Bargain, error) {
 }
 
 func (q sale) change(decide func(*store.Purse, uint64) ([]audit.Entry, error)) store.Change {
-	return store.Change{Purse: q.purseKey(), Purchase: q.key(), Decide: decide}
+	return store.Change{Purse: cardPlace(q.purseKey()), Purchase: q.key(), Decide: decide}
 }
 
 func (q sale) purseKey() store.PurseKey {
 	return store.PurseKey{KeySet: q.set.Name, Card: q.card.id, Purse: q.purse.String()}
+}
+
+// cardPlace is where a purchase is recorded: at its card, not its purse. What the card answers to INITIALIZE names no purse, its MAC2
+// covers none, and SESPK comes of R and OFFSN: one answer must not make a purchase of each purse.
+func cardPlace(at store.PurseKey) store.PurseKey {
+	at.Purse = ""
+	return at
 }
 
 func (q sale) key() *store.AttemptKey {
@@ -294,7 +306,7 @@ func (q sale) asked() ledger.Bargain {
 func (q sale) made(used KeyUsed, tsn purse.TSN, mac1 purse.MAC) *store.Purchase {
 	b := q.asked()
 	return &store.Purchase{
-		AttemptKey: *q.key(), ID: q.id(), Type: b.Type, Amount: b.Amount, Initialize: b.Initialize, Terminal: b.Terminal,
+		AttemptKey: *q.key(), ID: q.id(), Client: q.client, Type: b.Type, Amount: b.Amount, Initialize: b.Initialize, Terminal: b.Terminal,
 		Serial: uint32(tsn), Date: q.date.String(), Time: q.time.String(), KeyVersion: used.Version, KCV: used.KCV,
 		Boundary: used.Boundary, MAC1: upperHex(mac1[:]),
 	}

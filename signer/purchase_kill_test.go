@@ -161,7 +161,7 @@ func checkSales(t *testing.T, path, session string, all []*sales, module *softre
 			serials[serial] = id
 			parsed, err := parseRecorded(purchaseField, purchaseOperations, id)
 			require.NoError(t, err)
-			recorded, err := b.store.Purchase(t.Context(), parsed.purse, parsed.key)
+			recorded, err := b.store.Purchase(t.Context(), cardPlace(parsed.purse), parsed.key)
 			require.NoError(t, err)
 			require.Equal(t, told, fmt.Sprintf("%08X %s", recorded.Serial, recorded.MAC1))
 			require.Equal(t, recorded.MAC1, entries[recorded.AuditIndex].MAC1)

@@ -213,6 +213,7 @@ func TestOneAnswerHasOnePurchase(t *testing.T) {
 		"amount":   func(r *PurchaseRequest) { r.AmountFen++ },
 		"terminal": func(r *PurchaseRequest) { r.TerminalID = "112233445567" },
 		"type":     func(r *PurchaseRequest) { r.Type = "09" },
+		"purse":    func(r *PurchaseRequest) { r.Type, r.TerminalID = "05", "112233445567" }, // one payment would make two
 		"date":     func(r *PurchaseRequest) { r.Date = "20240201" },
 		"time":     func(r *PurchaseRequest) { r.Time = "235958" },
 		"balance":  func(r *PurchaseRequest) { r.InitializeResponse = "000003E9" + r.InitializeResponse[8:] },
@@ -238,7 +239,26 @@ func TestOneAnswerHasOnePurchase(t *testing.T) {
 			assert.Equal(t, e.Outcome == "APPROVED", e.Inputs.TerminalSerial != "")
 		}
 	}
-	assert.Equal(t, map[string]int{"APPROVED": 2, "COUNTER_CONFLICT": 6}, outcomes)
+	assert.Equal(t, map[string]int{"APPROVED": 2, "COUNTER_CONFLICT": 7}, outcomes)
+}
+
+// A purchase is its client's: another reader, with the right MAC2 or with wrong ones, is denied and spoils nothing.
+func TestAPurchaseIsItsClients(t *testing.T) {
+	l := newTill(t, suite.TDES, "pboc-ep")
+	b := l.approved(l.ask(purse.TTIPurchaseEP))
+	answer := l.pay(purse.TTIPurchaseEP, b)
+	mac2 := upperHex(answer.MAC2[:])
+	l.reopenAs("spiffe://pursekeeper.test/other-reader")
+	for _, shown := range []string{mac2, "00000000"} {
+		_, err := l.CompletePurchase(context.Background(), l.caller, b.PurchaseID, shown, "")
+		var denied *policy.Denied
+		require.ErrorAs(t, err, &denied)
+		assert.Contains(t, denied.Reason, "other-reader did not begin this purchase")
+	}
+	entries := l.entries(t)
+	assert.Equal(t, "PERMISSION_DENIED", entries[len(entries)-1].Outcome)
+	l.reopenAs("spiffe://pursekeeper.test/reader")
+	assert.Equal(t, ledger.Verified, l.complete(b.PurchaseID, mac2, "").Outcome)
 }
 
 // The same request, sent many times at once, yields one MAC1 and one purchase; many others at once yield a serial number each.
@@ -346,7 +366,7 @@ func TestFiveWrongValues(t *testing.T) {
 		assert.Equal(t, ledger.MACMismatch, l.complete(b.PurchaseID, fmt.Sprintf("0000000%d", n), "").Outcome)
 	}
 	assert.Equal(t, ledger.MACMismatch, l.complete(b.PurchaseID, upperHex(answer.MAC2[:]), "").Outcome)
-	found, err := l.store.Purchase(t.Context(), store.PurseKey{KeySet: "demo", Card: testSerial, Purse: "EP"}, store.AttemptKey{Counter: 4, Random: b.PurchaseID[len(b.PurchaseID)-8:]})
+	found, err := l.store.Purchase(t.Context(), store.PurseKey{KeySet: "demo", Card: testSerial}, store.AttemptKey{Counter: 4, Random: b.PurchaseID[len(b.PurchaseID)-8:]})
 	require.NoError(t, err)
 	assert.Equal(t, store.Open, found.State)
 	assert.Len(t, found.WrongMAC2s, 5)

@@ -196,12 +196,7 @@ func (s *Signer) useSession(ctx context.Context, caller policy.Caller, op policy
 	about.Inputs.Device = u.session.Device
 	u.entry = s.entry(caller, grant, op, about)
 	if u.session.Client != caller.Name() {
-		denied := &policy.Denied{Reason: fmt.Sprintf("client %s did not begin this session", caller.Name())}
-		u.entry.Outcome, u.entry.Detail = outcomeDenied, denied.Error()
-		if err := s.record(ctx, u.entry); err != nil {
-			return u, err
-		}
-		return u, denied
+		return u, s.denied(ctx, u.entry, fmt.Sprintf("client %s did not begin this session", caller.Name()))
 	}
 	u.key = set.version(keyderive.KindReader, u.session.KeyVersion)
 	u.used = set.refusedKey(keyderive.KindReader, u.session.KeyVersion)

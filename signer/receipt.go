@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -59,12 +60,16 @@ func (s *Signer) CompletePurchase(ctx context.Context, caller policy.Caller, pur
 			return Receipt{}, err
 		}
 	}
-	r.recorded, err = s.store.Purchase(ctx, id.purse, id.key)
+	r.recorded, err = s.store.Purchase(ctx, cardPlace(id.purse), id.key)
 	if errors.Is(err, store.ErrNotFound) || err == nil && r.recorded.ID != id.String() {
 		return Receipt{}, &NotFoundError{Field: purchaseField, Name: id.String()}
 	}
 	if err != nil {
 		return Receipt{}, err
+	}
+	if r.recorded.Client != caller.Name() {
+		return Receipt{}, s.denied(ctx, s.entry(caller, grant, policy.CompletePurchase, audit.Entry{KeySet: set.Name, Transaction: id.String()}),
+			fmt.Sprintf("client %s did not begin this purchase", caller.Name()))
 	}
 	if r.Purchase, err = recordedPurchase(r.recorded); err != nil {
 		return Receipt{}, err
@@ -125,7 +130,7 @@ func (s *Signer) completePurchase(ctx context.Context, caller policy.Caller, gra
 			return Receipt{}, err
 		}
 	}
-	if key.State == Compromised || r.taced && tacKey.State == Compromised {
+	if shown.MAC2Right && (key.State == Compromised || shown.TACRight && tacKey.State == Compromised) {
 		entry.Detail = detailCompromised
 	}
 	return s.commitReceipt(ctx, r, entry, answer, shown)
@@ -196,7 +201,7 @@ func (s *Signer) commitReceipt(ctx context.Context, r receipt, entry audit.Entry
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.store.Commit(ctx, store.Change{
-		Purse: r.id.purse, Purchase: &r.id.key,
+		Purse: cardPlace(r.id.purse), Purchase: &r.id.key,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			outcome, reason := s.ledger.CompletePurchase(p, shown)
 			answer.Outcome, answer.Detail, answer.AuditIndex = outcome, cmp.Or(reason, entry.Detail), index

@@ -136,6 +136,16 @@ func (s *Signer) permit(ctx context.Context, caller policy.Caller, op policy.Ope
 	return nil, policy.Grant{}, err
 }
 
+// denied records a denial that what is recorded gives cause for, beside the policy's, and returns it.
+func (s *Signer) denied(ctx context.Context, entry audit.Entry, reason string) error {
+	denied := &policy.Denied{Reason: reason}
+	entry.Outcome, entry.Detail = outcomeDenied, denied.Error()
+	if err := s.record(ctx, entry); err != nil {
+		return err
+	}
+	return denied
+}
+
 // errNoGrant is a bug: an operation was reached around permit.
 var errNoGrant = errors.New("bug: an operation was called without its grant")
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-const purchaseColumns = `audit_index, key_set, card, purse, counter, random, id, type, amount, initialize, terminal, terminal_serial,
+const purchaseColumns = `audit_index, key_set, card, purse, counter, random, id, client, type, amount, initialize, terminal, terminal_serial,
 	date, time, key_version, kcv, boundary, mac1, created_at, state, right_mac2, wrong_mac2s, right_tac, wrong_tacs`
 
 const sessionColumns = `id, key_set, device, client, key_version, host_challenge, state, expires_at, device_challenge, device_proof,
@@ -40,7 +40,7 @@ func newBesideStatements() besideStatements {
 				ON CONFLICT (key_set, terminal) DO UPDATE SET last_serial = excluded.last_serial`,
 			width: 3,
 		},
-		insertPurchases: statement{text: `INSERT INTO purchases (` + purchaseColumns + `) VALUES %s`, width: 24},
+		insertPurchases: statement{text: `INSERT INTO purchases (` + purchaseColumns + `) VALUES %s`, width: 25},
 		updatePurchases: statement{
 			text: `WITH judged (n, s, rm, wm, rt, wt) AS (VALUES %s)
 				UPDATE purchases SET state = s, right_mac2 = rm, wrong_mac2s = wm, right_tac = rt, wrong_tacs = wt
@@ -67,7 +67,7 @@ func (s *besideStatements) all() []*statement {
 }
 
 func appendPurchase(values []any, key PurseKey, p *Purchase) []any {
-	return appendPurchaseJudgement(append(values, int64(p.AuditIndex), key.KeySet, key.Card, key.Purse, p.Counter, p.Random, p.ID, p.Type,
+	return appendPurchaseJudgement(append(values, int64(p.AuditIndex), key.KeySet, key.Card, key.Purse, p.Counter, p.Random, p.ID, p.Client, p.Type,
 		int64(p.Amount), p.Initialize, p.Terminal, int64(p.Serial), p.Date, p.Time, p.KeyVersion, p.KCV, p.Boundary, p.MAC1,
 		p.CreatedAt.UnixMicro()), p)
 }
@@ -80,7 +80,7 @@ func appendPurchaseJudgement(values []any, p *Purchase) []any {
 func scanPurchase(row scanner) (key PurseKey, p Purchase, err error) {
 	var created int64
 	var wrongMAC2s, wrongTACs string
-	err = row.Scan(&p.AuditIndex, &key.KeySet, &key.Card, &key.Purse, &p.Counter, &p.Random, &p.ID, &p.Type, &p.Amount, &p.Initialize,
+	err = row.Scan(&p.AuditIndex, &key.KeySet, &key.Card, &key.Purse, &p.Counter, &p.Random, &p.ID, &p.Client, &p.Type, &p.Amount, &p.Initialize,
 		&p.Terminal, &p.Serial, &p.Date, &p.Time, &p.KeyVersion, &p.KCV, &p.Boundary, &p.MAC1, &created, &p.State, &p.RightMAC2,
 		&wrongMAC2s, &p.RightTAC, &wrongTACs)
 	p.CreatedAt = time.UnixMicro(created).UTC()

@@ -10,8 +10,9 @@ import (
 // Purchase is one purchase, cash withdrawal or compound purchase for which a MAC1 was issued. Everything above State is fixed
 // when it is made.
 type Purchase struct {
-	AttemptKey        // OFFSN and R: unique in a purse
+	AttemptKey        // OFFSN and R: unique in a place
 	ID         string // natural key: set/card/purse/operation/counter/random
+	Client     string // who began it
 	Type       string // TTI, two hex digits
 	Amount     uint32 // fen
 	Initialize string // the card's answer to INITIALIZE, hex
@@ -32,7 +33,7 @@ type Purchase struct {
 	WrongTACs  []string // distinct wrong ones, at most five
 }
 
-// purchaseKey is a purchase's place: OFFSN and R of a purse.
+// purchaseKey is a purchase's place: OFFSN and R of a PurseKey, which is a card's where its Purse is "".
 type purchaseKey struct {
 	purse PurseKey
 	key   AttemptKey

@@ -144,14 +144,19 @@ func (f *cardFile) save() error {
 	if err != nil || bytes.Equal(content, f.saved) {
 		return err
 	}
-	// The name is always the same, so that what a killed process left is written over. The lock keeps others away from it.
-	const mode = os.O_RDWR | os.O_CREATE | os.O_TRUNC | syscall.O_NOFOLLOW
-	next, err := os.OpenFile(f.path+".new", mode, 0o600)
+	// The name is always the same, so that what a killed process left is found and goes; the lock on the card keeps others away from it.
+	// The file is made here: what is in it is never in one that somebody else made.
+	if err := os.Remove(f.path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep the card: %w", err)
+	}
+	next, err := os.OpenFile(f.path+".new", os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("keep the card: %w", err)
 	}
 	// Locked before it has the name, so that nobody can take it in between.
-	err = errors.Join(next.Chmod(0o600), syscall.Flock(int(next.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), writeWhole(next, content))
+	if err = syscall.Flock(int(next.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+		err = writeWhole(next, content)
+	}
 	if err == nil {
 		err = os.Rename(next.Name(), f.path)
 	}

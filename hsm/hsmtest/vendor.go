@@ -19,6 +19,9 @@ type Mechanisms struct {
 
 	// Hardened makes the token refuse to derive a readable key from a sensitive one, as SoftHSM does not.
 	Hardened bool
+
+	// SoftXOR, with Hardened, makes an exception of key-XOR-key derivation: one who XORs a master with a key that he knows reads it.
+	SoftXOR bool
 }
 
 // AllMechanisms are all that the module can add. The numbers are of vendors' range, and of no vendor.
@@ -47,6 +50,9 @@ func (m Mechanisms) variable() string {
 	hardened := 0
 	if m.Hardened {
 		hardened = 1
+	}
+	if m.Hardened && m.SoftXOR {
+		hardened = 2
 	}
 	return fmt.Sprintf("%x,%x,%x,%x,%x,%x", m.SM4KeyType, m.SM4ECB, m.SM4CBC, m.SM4Derive, m.XORKeys, hardened)
 }

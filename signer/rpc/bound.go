@@ -2,11 +2,13 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 
 	"connectrpc.com/connect"
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/purse"
 )
 
 // run is one request of a stream, bound to its method.
@@ -37,7 +39,7 @@ func (s *service) bound(m *v1.TransactRequest, answer *v1.TransactResponse) (met
 				answer.Response = &v1.TransactResponse_GetTransaction{GetTransaction: a}
 			})
 	case *v1.TransactRequest_ListTransactions:
-		return bind(pursekeeperv1connect.SignerServiceListTransactionsProcedure, s.ListTransactions, r.ListTransactions,
+		return bind(pursekeeperv1connect.SignerServiceListTransactionsProcedure, s.listInStream, r.ListTransactions,
 			func(a *v1.ListTransactionsResponse) {
 				answer.Response = &v1.TransactResponse_ListTransactions{ListTransactions: a}
 			})
@@ -96,6 +98,16 @@ func (s *service) boundOffline(m *v1.TransactRequest, answer *v1.TransactRespons
 	return methodUnknown, func(context.Context) (any, error) {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errEmpty)
 	}
+}
+
+// streamPage bounds a page in a stream, where sixty-four answers may wait for a caller who does not read.
+const streamPage = 100
+
+func (s *service) listInStream(ctx context.Context, m *v1.ListTransactionsRequest) (*v1.ListTransactionsResponse, error) {
+	if m.PageSize > streamPage {
+		return nil, &purse.FieldError{Field: "pageSize", Problem: fmt.Sprintf("is %d, expected 1 to %d in a stream", m.PageSize, streamPage)}
+	}
+	return s.ListTransactions(ctx, m)
 }
 
 func bind[Q, A any](

@@ -40,6 +40,9 @@ func (strictJSON) Unmarshal(data []byte, message any) error {
 	if err != nil {
 		return err
 	}
+	if err := countJSON(m, data); err != nil {
+		return err
+	}
 	if err := protojson.Unmarshal(data, m); err != nil {
 		return jsonError(err)
 	}
@@ -62,6 +65,9 @@ func (strictProto) Marshal(message any) ([]byte, error) {
 func (strictProto) Unmarshal(data []byte, message any) error {
 	m, err := asProto(message)
 	if err != nil {
+		return err
+	}
+	if err := countProto(m, data); err != nil {
 		return err
 	}
 	if err := proto.Unmarshal(data, m); err != nil {

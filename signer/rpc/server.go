@@ -22,6 +22,7 @@ const (
 	writeTimeout   = 2 * time.Minute // a caller that does not read its answer; longer than any request's own deadline should be
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 32 << 10
+	maxStreams     = 100 // of one connection at once: requests, and streams that wait for their callers
 )
 
 // NewServer is the public listener's server; config requires TLS 1.3 and a verified client certificate.
@@ -34,6 +35,7 @@ func NewServer(handler *Handler, config *tls.Config, log *slog.Logger) *http.Ser
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	server.RegisterOnShutdown(handler.stop)

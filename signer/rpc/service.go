@@ -41,6 +41,8 @@ type service struct {
 	timeout time.Duration
 	methods map[string]string // by path
 
+	unreadTime time.Duration // a stream whose answer is not read for so long is cut
+
 	stopping chan struct{} // closed when the server begins to stop: streams take no more requests
 	stopOnce sync.Once
 }
@@ -57,7 +59,7 @@ func (h *Handler) stop() { h.service.stopOnce.Do(func() { close(h.service.stoppi
 // NewHandler returns the whole public API. It answers only requests whose TLS connection has a verified client certificate.
 func NewHandler(c Config) *Handler {
 	s := &service{
-		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, stopping: make(chan struct{}),
+		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, unreadTime: writeTimeout, stopping: make(chan struct{}),
 		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto),
 	}
 	options := []connect.HandlerOption{

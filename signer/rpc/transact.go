@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,8 +47,9 @@ type stream struct {
 // Transact answers a stream of requests, each as its method alone would, in the order in which the answers are ready. It ends
 // when the caller has said all and has been sent all answers. When the service stops, what is in flight is answered first.
 func (s *service) Transact(ctx context.Context, wire *connect.BidiStream[v1.TransactRequest, v1.TransactResponse]) error {
-	arrivalOf(ctx).read = true
-	if err := arrivalOf(ctx).unbound(); err != nil {
+	a := arrivalOf(ctx)
+	a.read = true
+	if err := a.unbound(); err != nil {
 		return wireError(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -57,16 +59,18 @@ func (s *service) Transact(ctx context.Context, wire *connect.BidiStream[v1.Tran
 		places: make(chan struct{}, inFlight), answers: make(chan *v1.TransactResponse, inFlight),
 	}
 	done := make(chan error, 1)
-	go func() { done <- st.serve(ctx, cancel) }()
-	watch := time.NewTicker(writeTimeout / 8)
+	go func() { done <- s.guarded(func() error { return st.serve(ctx, cancel) }) }()
+	watch := time.NewTicker(s.unreadTime / 8)
 	defer watch.Stop()
 	for {
 		select {
 		case err := <-done:
 			return err
 		case <-watch.C:
-			if since := st.sending.Load(); since != 0 && time.Since(time.Unix(0, since)) > writeTimeout {
-				return connect.NewError(connect.CodeDeadlineExceeded, errUnread) // which ends the send too
+			if since := st.sending.Load(); since != 0 && time.Since(time.Unix(0, since)) > s.unreadTime {
+				a.cut()
+				<-done // the send ends with the stream, and must end before this function does
+				return connect.NewError(connect.CodeDeadlineExceeded, errUnread)
 			}
 		}
 	}
@@ -75,8 +79,9 @@ func (s *service) Transact(ctx context.Context, wire *connect.BidiStream[v1.Tran
 // serve runs the stream to its end.
 func (st *stream) serve(ctx context.Context, cancel context.CancelFunc) error {
 	read, sent := make(chan error, 1), make(chan error, 1)
-	go func() { read <- st.read(ctx) }() // Receive may outlast this function when the service stops: it ends with the stream
-	go func() { sent <- st.send(cancel) }()
+	// Receive may outlast this function when the service stops: it ends with the stream.
+	go func() { read <- st.service.guarded(func() error { return st.read(ctx) }) }()
+	go func() { sent <- st.service.guarded(func() error { return st.send(cancel) }) }()
 	var ended error
 	select {
 	case ended = <-read:
@@ -138,6 +143,17 @@ func (st *stream) send(cancel context.CancelFunc) (failed error) {
 	return failed
 }
 
+// guarded makes a panic of a stream's own goroutine that stream's error: one that nobody recovers would end the process.
+func (s *service) guarded(run func() error) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			s.log.Error("bug: a stream panicked", "panic", bug, "at", frames(3))
+			err = connect.NewError(connect.CodeInternal, errInternal)
+		}
+	}()
+	return run()
+}
+
 // transact answers one request of a stream. A failure, a panic too, is its own and not the stream's.
 func (s *service) transact(ctx context.Context, m *v1.TransactRequest) *v1.TransactResponse {
 	answer := &v1.TransactResponse{Ref: m.Ref}
@@ -155,7 +171,7 @@ func (s *service) transact(ctx context.Context, m *v1.TransactRequest) *v1.Trans
 		return run(ctx)
 	})
 	if failed != nil {
-		answer.Ref = m.Ref[:min(len(m.Ref), longestRef)]
+		answer.Ref = strings.ToValidUTF8(m.Ref[:min(len(m.Ref), longestRef)], "") // the cut may be within a character
 		answer.Response = &v1.TransactResponse_Error{Error: writeError(failed)}
 	}
 	return answer
@@ -185,6 +201,13 @@ func (a *arrival) unbound() error {
 		return fmt.Errorf("stream without a write deadline: %w", err)
 	}
 	return nil
+}
+
+// cut ends a stream whose caller does not read: what is being sent fails at once.
+func (a *arrival) cut() {
+	if a.control != nil {
+		_ = a.control.SetWriteDeadline(time.Now()) // what it answers changes nothing: the stream is given up
+	}
 }
 
 // methodOf is the name of a method by its path.

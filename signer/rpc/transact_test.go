@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,9 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/store"
 )
+
+// uncompressed has answers sent as long as they are.
+var uncompressed = connect.WithAcceptCompression("gzip", nil, nil)
 
 type bidi = connect.BidiStreamForClientSimple[v1.TransactRequest, v1.TransactResponse]
 
@@ -63,16 +67,18 @@ func TestAStreamAnswersEachRequestByItsRef(t *testing.T) {
 	bad.TerminalId = "11"
 	foreign := demoMessage()
 	foreign.KeySet = "foreign"
-	long := strings.Repeat("r", longestRef+1)
+	long := strings.Repeat("r", longestRef-1) + "é" // cut within its last character
+	page := &v1.ListTransactionsRequest{KeySet: "demo", PageSize: streamPage + 1}
 	for _, m := range []*v1.TransactRequest{
 		loadOf("bad", bad), loadOf("foreign", foreign), loadOf("", demoMessage()), loadOf(long, demoMessage()), {Ref: "empty"},
+		{Ref: "page", Request: &v1.TransactRequest_ListTransactions{ListTransactions: page}},
 		{Ref: "list", Request: &v1.TransactRequest_ListTransactions{ListTransactions: &v1.ListTransactionsRequest{KeySet: "demo"}}},
 	} {
 		require.NoError(t, stream.Send(m))
 	}
 	require.NoError(t, stream.CloseRequest())
 	answers := collect(t, stream)
-	require.Len(t, answers, 3*inFlight+6)
+	require.Len(t, answers, 3*inFlight+7)
 	for i := range 3 * inFlight {
 		load := answers[fmt.Sprint("load ", i)].GetAuthorizeLoad()
 		require.Equal(t, v1.Outcome_OUTCOME_APPROVED, load.GetOutcome())
@@ -86,7 +92,8 @@ func TestAStreamAnswersEachRequestByItsRef(t *testing.T) {
 	failed("bad", "invalid_argument", "terminalId: 1 bytes, expected 6")
 	failed("foreign", "permission_denied", `may not use key set "foreign"`)
 	failed("", "invalid_argument", "ref: expected 1 to 64 bytes")
-	failed(long[:longestRef], "invalid_argument", "ref: expected 1 to 64 bytes")
+	failed(long[:longestRef-1], "invalid_argument", "ref: expected 1 to 64 bytes")
+	failed("page", "invalid_argument", "pageSize: is 101, expected 1 to 100 in a stream")
 	failed("empty", "invalid_argument", "request: missing")
 	assert.NotNil(t, answers["list"].GetListTransactions())
 	assert.Len(t, w.attempts(), 1, "one answer of the card, one transaction")
@@ -97,10 +104,10 @@ func TestAStreamAnswersEachRequestByItsRef(t *testing.T) {
 func TestASlowReaderHoldsNobodyElse(t *testing.T) {
 	w := newWorld(t)
 	fillPages(t, w)
-	slow := w.as("platform").open(connect.WithGRPC())
+	slow := w.as("platform").open(connect.WithGRPC(), uncompressed)
 	const sent = 2000
 	go func() {
-		page := &v1.TransactRequest_ListTransactions{ListTransactions: &v1.ListTransactionsRequest{KeySet: "demo", PageSize: 1000}}
+		page := &v1.TransactRequest_ListTransactions{ListTransactions: &v1.ListTransactionsRequest{KeySet: "demo", PageSize: streamPage}}
 		for i := range sent {
 			if slow.Send(&v1.TransactRequest{Ref: fmt.Sprint(i), Request: page}) != nil {
 				return // the test is over
@@ -119,9 +126,35 @@ func TestASlowReaderHoldsNobodyElse(t *testing.T) {
 		require.Less(t, time.Since(start), 5*time.Second)
 	}
 	stalled := pages()
-	assert.Less(t, stalled, float64(sent)/4, "a stream is read no further than it is answered")
-	time.Sleep(200 * time.Millisecond)
-	assert.LessOrEqual(t, pages(), stalled+inFlight)
+	require.Eventually(t, func() bool {
+		before := stalled
+		stalled = pages()
+		return stalled == before
+	}, 20*time.Second, 500*time.Millisecond)
+	assert.Less(t, stalled, float64(sent)/2, "a stream is read no further than it is answered")
+}
+
+// A caller that does not read for too long is cut, on each protocol, and the service goes on: nothing of the stream is left running
+// that could meet the end of its request.
+func TestAStreamThatIsNotReadIsCut(t *testing.T) {
+	for name, options := range map[string][]connect.ClientOption{"gRPC": {connect.WithGRPC(), uncompressed}, "Connect": {uncompressed}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(s *setup) { s.unread = 300 * time.Millisecond })
+			fillPages(t, w)
+			before := runtime.NumGoroutine()
+			slow := w.as("auditor").open(options...)
+			page := &v1.TransactRequest_ListTransactions{ListTransactions: &v1.ListTransactionsRequest{KeySet: "demo", PageSize: streamPage}}
+			for i := range 2000 {
+				if slow.Send(&v1.TransactRequest{Ref: fmt.Sprint(i), Request: page}) != nil {
+					break // it was cut
+				}
+			}
+			require.Eventually(t, func() bool { return slow.Send(&v1.TransactRequest{Ref: "more", Request: page}) != nil }, 10*time.Second, 20*time.Millisecond)
+			assert.Equal(t, demoMAC2, w.as("platform").approved(demoLoad()).text("mac2"))
+			assert.Eventually(t, func() bool { return runtime.NumGoroutine() < before+inFlight/2 }, 10*time.Second, 20*time.Millisecond)
+			assert.NotContains(t, w.logs.String(), "panic")
+		})
+	}
 }
 
 // fillPages records a thousand transactions, so that a page of them has hundreds of kilobytes.

@@ -62,6 +62,7 @@ type setup struct {
 	cas     []*x509.Certificate // further authorities of clients
 	ready   func(context.Context) error
 	timeout time.Duration
+	unread  time.Duration // of a stream; 0 is the service's own
 	grace   time.Duration
 }
 
@@ -98,6 +99,9 @@ func (w *world) serve(s *setup, metrics *Metrics) {
 	t := w.t
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	handler := NewHandler(Config{Signer: w.signer, Metrics: metrics, Log: log, Timeout: s.timeout})
+	if s.unread != 0 {
+		handler.service.unreadTime = s.unread
+	}
 	public := NewServer(handler, w.serverTLS(s.cas), log)
 	s.server(public)
 	if s.ready == nil {

@@ -9,7 +9,7 @@ CREATE TABLE terminals (
 ) WITHOUT ROWID;
 
 -- One row a purchase for which a MAC1 was issued, in the order of commit. Both indexes are rules: one (counter, random) of a
--- purse is recorded once, and one serial number of a terminal is used once.
+-- place is recorded once (the signer's places are cards, with no purse), and one serial number of a terminal is used once.
 CREATE TABLE purchases (
     audit_index     INTEGER PRIMARY KEY,
     key_set         TEXT    NOT NULL,
@@ -18,6 +18,7 @@ CREATE TABLE purchases (
     counter         INTEGER NOT NULL,
     random          TEXT    NOT NULL,
     id              TEXT    NOT NULL,
+    client          TEXT    NOT NULL, -- who began it, and alone may complete it
     type            TEXT    NOT NULL,
     amount          BIGINT  NOT NULL,
     initialize      TEXT    NOT NULL, -- the card's answer as received, hex

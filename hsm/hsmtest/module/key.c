@@ -76,6 +76,8 @@ static CK_RV derive_xor(const CK_FUNCTION_LIST *real, CK_SESSION_HANDLE session,
 	both.sensitive |= other.mark.sensitive;
 	both.always_sensitive &= other.mark.always_sensitive;
 	both.never_extractable &= other.mark.never_extractable;
+	if (vendor()->soft_xor)
+		both.sensitive = false; /* the hole that some tokens have: what comes out may be readable */
 	return make(real, session, &both, one.value, len, template, count, key);
 }
 

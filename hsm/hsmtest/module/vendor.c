@@ -16,11 +16,12 @@ bool vendor_read(void)
 	const char *text = getenv("PURSEKEEPER_TEST_VENDOR");
 	v.on = text != NULL && *text != 0;
 	if (v.on && (sscanf(text, "%lx,%lx,%lx,%lx,%lx,%lx%c", &v.sm4_key_type, &v.sm4_ecb, &v.sm4_cbc, &v.sm4_derive, &v.xor_keys,
-			&hardened, &end) != 6 || hardened > 1)) {
+			&hardened, &end) != 6 || hardened > 2)) {
 		fprintf(stderr, "pkcs11-fault: PURSEKEEPER_TEST_VENDOR=%s: expected six numbers in hex\n", text);
 		return false;
 	}
-	v.hardened = hardened;
+	v.hardened = hardened != 0;
+	v.soft_xor = hardened == 2;
 	current = v;
 	return true;
 }

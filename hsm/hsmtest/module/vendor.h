@@ -3,8 +3,8 @@
  *
  *	SM4's key type, SM4_ECB, SM4_CBC, SM4_ECB_ENCRYPT_DATA, XOR_BASE_AND_KEY, hardened
  *
- * A number 0 leaves its mechanism out; hardened is 1 for a token that derives nothing readable from a sensitive key, else 0. Not
- * set, the module adds nothing, and every object is SoftHSM's own.
+ * A number 0 leaves its mechanism out; hardened is 1 for a token that derives nothing readable from a sensitive key, 2 for
+ * one that thinks of that but for XOR, else 0. Not set, the module adds nothing, and every object is SoftHSM's own.
  *
  * The cryptography is OpenSSL's. The keys are objects of the SoftHSM token, and live and die with it; but what SoftHSM computes
  * with, this module must be able to read. So SoftHSM holds them readable, and this module says of them, and enforces, what was
@@ -18,7 +18,7 @@
 
 struct vendor {
 	bool on;
-	bool hardened;
+	bool hardened, soft_xor;
 	CK_ULONG sm4_key_type;
 	CK_ULONG sm4_ecb;
 	CK_ULONG sm4_cbc;
