@@ -108,6 +108,16 @@ func (u *memoryUnit) Derive(data [16]byte, _ Purpose) (Unit, error) {
 	return u.loan.own(value), nil
 }
 
+// DangerousIssue implements DangerousIssuer. An engine in memory does not know what its keys are for; the duty that only a card's
+// key leaves is Master's, which asks at the issuer levels alone.
+func (u *memoryUnit) DangerousIssue(data [16]byte) (secret.Bytes, error) {
+	value, err := u.ECB(data[:])
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	return u.loan.own(value).key, nil
+}
+
 func (u *memoryUnit) FoldHalves() (Unit, error) {
 	if u.loan.alg != suite.TDES {
 		return nil, fmt.Errorf("fold %v key halves: %w", u.loan.alg, ErrUnsupported)

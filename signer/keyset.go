@@ -91,6 +91,10 @@ func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s 
 // it could make any card's answer, fresh ones too, and have a load that was taken declared not applied.
 func (s KeyState) Settles() bool { return s == Active || s == Deactivated }
 
+// Replaces reports whether a control key in this state may write the key that takes its place on a card. A deactivated one must:
+// the card knows no other. A compromised one must not: whoever has it would read the new key from the command.
+func (s KeyState) Replaces() bool { return s == Active || s == Deactivated }
+
 // IsKeySetName reports whether a key set may have that name.
 func IsKeySetName(name string) bool { return keySetName.MatchString(name) }
 
@@ -149,6 +153,16 @@ func (s *keySet) add(v Version) error {
 
 // version finds a key; a version that does not exist is the zero Version, whose state neither signs nor verifies.
 func (s *keySet) version(kind keyderive.Kind, number int) Version { return s.versions[kind][number] }
+
+// newest is the highest version that signs; 0 when none does.
+func (s *keySet) newest(kind keyderive.Kind) (number int) {
+	for n, v := range s.versions[kind] {
+		if v.State.Signs() && n > number {
+			number = n
+		}
+	}
+	return number
+}
 
 // tacNumber is the version of the TAC key of a KVER's epoch.
 func (s *keySet) tacNumber(kver int) int {

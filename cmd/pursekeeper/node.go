@@ -105,7 +105,10 @@ func openToken(ctx context.Context, cfg *config.Config, log *slog.Logger) (*hsm.
 func tokenConfig(cfg *config.Config, log *slog.Logger) (hsm.Config, error) {
 	c := hsm.Config{
 		Module: cfg.Token.Module, TokenLabel: cfg.Token.Label, Log: log, PIN: cfg.Token.PIN.Read,
-		InFlight: cfg.Token.InFlight, Queue: cfg.Token.Queue, Hang: cfg.Token.Hang,
+		InFlight: cfg.Token.InFlight, Queue: cfg.Token.Queue, Hang: cfg.Token.Hang, Profile: cfg.Token.Profile,
+	}
+	if !c.Profile.Tested {
+		log.Warn("the token's profile was not tested on hardware", "profile", c.Profile.Name)
 	}
 	for _, set := range cfg.KeySets {
 		for _, key := range set.Keys {

@@ -47,7 +47,7 @@ func (t testCard) personalise() (*softcard.Card, error) {
 	keys := map[purse.KeyKind][]softcard.Key{}
 	for _, master := range t.set.Keys {
 		kind := purse.KeyKind(master.Kind.String())
-		if !onCards(master.Kind) || len(keys[kind]) > 0 && keys[kind][0].Version > purse.KVER(master.Version) {
+		if kind.OfModule() || len(keys[kind]) > 0 && keys[kind][0].Version > purse.KVER(master.Version) {
 			continue
 		}
 		key, err := master.cardKey(t.set, path)
@@ -65,11 +65,6 @@ func (t testCard) personalise() (*softcard.Card, error) {
 		Binaries: map[byte][]byte{binaryFile: make([]byte, binaryLen)}, Records: map[byte][][]byte{recordFile: records},
 		Random: t.random,
 	})
-}
-
-// onCards reports whether cards have a key of the kind: every one but a reader's module's.
-func onCards(kind keyderive.Kind) bool {
-	return kind != keyderive.KindReader && kind != keyderive.KindReaderControl
 }
 
 // cardKey diversifies the master for one card, in ordinary memory: it is a test key.

@@ -42,6 +42,9 @@ type TokenFile struct {
 	PIN source.Spec `yaml:"pin"`
 	// SoftHSMConf is put in SOFTHSM2_CONF, which tells SoftHSM where its tokens are. Left out: the environment's own.
 	SoftHSMConf string `yaml:"softhsmConf"`
+	// Profile is what the token can do, and by which numbers: softhsm, opencryptoki, thales-luna, thales-protectserver or westone, or
+	// the path of a profile file, which holds a slash or a dot. Left out, softhsm.
+	Profile string `yaml:"profile"`
 	// InFlight is how many calls may be inside the library at once, 1 to 256; left out, 2.
 	InFlight *int `yaml:"inFlight"`
 	// Queue is how many callers may wait for the token, 1 to 1048576; one more is refused at once. Left out, 256.
@@ -117,8 +120,8 @@ type KeyFile struct {
 	Version int `yaml:"version"`
 	// State is pre-active, active, suspended, deactivated, compromised or destroyed.
 	State string `yaml:"state"`
-	// Boundary is TOKEN, CARD or PROCESS: how far from the token the key's use reaches. For now SM4 needs PROCESS, and of 3DES
-	// tac and pin-reload CARD at least.
+	// Boundary is TOKEN, CARD or PROCESS: how far from the token the key's use reaches. The token's profile says which of them it can
+	// keep; with softhsm SM4 needs PROCESS, and of 3DES tac and pin-reload CARD at least.
 	Boundary string `yaml:"boundary"`
 	// KCV is the key's check value, six hex digits. A key of the token with another is not used.
 	KCV string `yaml:"kcv"`

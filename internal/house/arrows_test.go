@@ -24,7 +24,8 @@ var arrows = map[string][]string{
 	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
-	"hsm/hsmtest":        {"hsm/softhsm"},
+	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
+	"hsm/hsmtest":        {"hsm/softhsm", "hsm/opencryptoki"},
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
 	"signer":             append([]string{"signer/ledger"}, belowSigner...),

@@ -26,17 +26,18 @@ const (
 	getTransaction   = pursekeeperv1connect.SignerServiceGetTransactionProcedure
 	listTransactions = pursekeeperv1connect.SignerServiceListTransactionsProcedure
 	unlockCard       = pursekeeperv1connect.KeyServiceUnlockCardProcedure
+
+	authorizeUnload    = pursekeeperv1connect.SignerServiceAuthorizeUnloadProcedure
+	confirmUnload      = pursekeeperv1connect.SignerServiceConfirmUnloadProcedure
+	authorizeOverdraft = pursekeeperv1connect.SignerServiceAuthorizeOverdraftProcedure
+	confirmOverdraft   = pursekeeperv1connect.SignerServiceConfirmOverdraftProcedure
+
 	beginPurchase    = pursekeeperv1connect.ReaderServiceBeginPurchaseProcedure
 	completePurchase = pursekeeperv1connect.ReaderServiceCompletePurchaseProcedure
 	challenge        = pursekeeperv1connect.ReaderServiceChallengeProcedure
 	authenticate     = pursekeeperv1connect.ReaderServiceAuthenticateProcedure
 	sealFrame        = pursekeeperv1connect.ReaderServiceSealProcedure
 	openFrame        = pursekeeperv1connect.ReaderServiceOpenProcedure
-
-	authorizeUnload    = pursekeeperv1connect.SignerServiceAuthorizeUnloadProcedure
-	confirmUnload      = pursekeeperv1connect.SignerServiceConfirmUnloadProcedure
-	authorizeOverdraft = pursekeeperv1connect.SignerServiceAuthorizeOverdraftProcedure
-	confirmOverdraft   = pursekeeperv1connect.SignerServiceConfirmOverdraftProcedure
 )
 
 // The demonstration load of both suites.

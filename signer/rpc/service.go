@@ -35,11 +35,6 @@ type Config struct {
 
 // service implements the generated handler interfaces.
 type service struct {
-	// What has no method yet answers unimplemented.
-	pursekeeperv1connect.UnimplementedSignerServiceHandler
-	pursekeeperv1connect.UnimplementedReaderServiceHandler
-	pursekeeperv1connect.UnimplementedKeyServiceHandler
-
 	signer  *signer.Signer
 	metrics *Metrics
 	log     *slog.Logger
