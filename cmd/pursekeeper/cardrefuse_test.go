@@ -53,7 +53,13 @@ func TestCardRefusals(t *testing.T) {
 		p.does("authenticate host", `SW 9000`)
 		require.NoError(t, os.Remove(p.file))
 	}
-	p.does("new")
+	// A second card of one number, which begins anew, is behind what the signer knows.
+	p.does("new --serial 3105228000002027")
+	p.does("load 1")
+	require.NoError(t, os.Remove(p.file))
+	p.does("new --serial 3105228000002027")
+	p.fails("load 1", `the signer refuses: COUNTER_STALE`)
+	p.shows(0, 0, 0, 0)
 	p.server = "https://" + busyPort(t) + "0"
 	p.fails("load 1", `pursekeeper: `)
 	p.shows(0, 0, 0, 0)
