@@ -40,7 +40,7 @@ type cardCmd struct {
 
 // cardFlags say which card.
 type cardFlags struct {
-	File string `help:"The card." default:".pursekeeper/card.json" type:"path"`
+	File string `help:"The card." default:".pursekeeper/card.json"`
 }
 
 // with has the card for as long as work runs.

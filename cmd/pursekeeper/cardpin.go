@@ -14,7 +14,7 @@ import (
 
 // pinFlags say where a card holder's PIN comes from: never the command line, which every user of the machine can read.
 type pinFlags struct {
-	PINFile string `name:"pin-file" help:"File with the PIN, its owner's alone (mode 0400 or 0600)." type:"path" placeholder:"FILE" xor:"pin"`
+	PINFile string `name:"pin-file" help:"File with the PIN, its owner's alone (mode 0400 or 0600)." placeholder:"FILE" xor:"pin"`
 	PINEnv  string `name:"pin-env" help:"Environment variable with the PIN. With neither, the terminal is asked." placeholder:"NAME" xor:"pin"`
 }
 

@@ -166,6 +166,13 @@ func TestUsage(t *testing.T) {
 		{[]string{"bench", "tacs", "--algorithm", "DES"}, "--algorithm"},
 		{[]string{"card"}, "expected"},
 		{[]string{"card", "unlock"}, "missing flags"},
+		{[]string{"card", "load"}, `expected "<amount>"`},
+		{[]string{"card", "load", "-1"}, "unknown flag -1"},
+		{[]string{"card", "load", "4294967296"}, "<amount>"},
+		{[]string{"card", "load", "1", "--purse", "EX"}, `--purse must be one of "EP","ED"`},
+		{[]string{"card", "load", "1", "--tear", "0"}, `"0", expected a step from 1, or "last"`},
+		{[]string{"card", "authenticate", "me"}, `must be one of "both","host","card"`},
+		{[]string{"card", "update"}, "expected one of"},
 		{[]string{"vectors", "replay", "--target", "moon"}, "--target"},
 	} {
 		dir := t.TempDir()
