@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/miekg/pkcs11"
 	"github.com/stretchr/testify/assert"
@@ -344,7 +345,8 @@ func TestNothingIsLeftInTheToken(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, card.Close())
 		value.Wipe()
-		assert.Equal(t, before, count(), boundary)
+		// A job that is over in its caller's eyes may be a moment from its end in the worker's: what it used is destroyed then.
+		assert.Eventually(t, func() bool { return count() == before }, time.Second, time.Millisecond, boundary)
 	}
 }
 

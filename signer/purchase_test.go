@@ -242,25 +242,6 @@ func TestOneAnswerHasOnePurchase(t *testing.T) {
 	assert.Equal(t, map[string]int{"APPROVED": 2, "COUNTER_CONFLICT": 7}, outcomes)
 }
 
-// A purchase is its client's: another reader, with the right MAC2 or with wrong ones, is denied and spoils nothing.
-func TestAPurchaseIsItsClients(t *testing.T) {
-	l := newTill(t, suite.TDES, "pboc-ep")
-	b := l.approved(l.ask(purse.TTIPurchaseEP))
-	answer := l.pay(purse.TTIPurchaseEP, b)
-	mac2 := upperHex(answer.MAC2[:])
-	l.reopenAs("spiffe://pursekeeper.test/other-reader")
-	for _, shown := range []string{mac2, "00000000"} {
-		_, err := l.CompletePurchase(context.Background(), l.caller, b.PurchaseID, shown, "")
-		var denied *policy.Denied
-		require.ErrorAs(t, err, &denied)
-		assert.Contains(t, denied.Reason, "other-reader did not begin this purchase")
-	}
-	entries := l.entries(t)
-	assert.Equal(t, "PERMISSION_DENIED", entries[len(entries)-1].Outcome)
-	l.reopenAs("spiffe://pursekeeper.test/reader")
-	assert.Equal(t, ledger.Verified, l.complete(b.PurchaseID, mac2, "").Outcome)
-}
-
 // The same request, sent many times at once, yields one MAC1 and one purchase; many others at once yield a serial number each.
 func TestPurchasesAtOnce(t *testing.T) {
 	l := newTill(t, suite.TDES, "pboc-ep")
