@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
 // A client that is killed at any moment leaves a whole card, which then goes on: what the card took is on it, and the signer learns
@@ -117,4 +120,27 @@ func TestCardIsOneCommandsAtATime(t *testing.T) {
 	}
 	assert.Positive(t, loaded)
 	p.shows(loaded, loaded, 0, 0)
+}
+
+// The lock goes over to the file that replaces the locked one, before it has the name.
+func TestCardStaysLockedWhenItIsReplaced(t *testing.T) {
+	p := &pocket{t: t, dir: t.TempDir()}
+	p.file = p.path("card.json")
+	p.pins()
+	p.does("new --file card.json --pin-file pin")
+	file, err := openCard(p.file)
+	require.NoError(t, err)
+	for range 2 {
+		before := file.saved
+		d := newDesk(t.Context(), file)
+		d.out = io.Discard
+		require.NoError(t, d.powerUp())
+		wrong := secret.Copy([]byte(pocketPINs["wrong-pin"]))
+		assert.Error(t, d.verifyPIN(wrong))
+		wrong.Wipe()
+		assert.NotEqual(t, before, file.saved, "a try is spent")
+		p.fails("show --file card.json", `another command has the card`)
+	}
+	require.NoError(t, file.close())
+	p.does("show --file card.json", `PIN +1 tries left`)
 }
