@@ -39,7 +39,7 @@ func TestCardPINs(t *testing.T) {
 func TestCardPINSources(t *testing.T) {
 	p := newPocket(t)
 	p.does("new --pin-file pin")
-	status, out := run(t, p.arguments("verify", "--pin-env", "CARD_PIN"), inFolder(p.dir), withEnv("CARD_PIN="+pocketPINs["pin"]))
+	status, out := run(t, p.arguments("verify", "--pin-env", "CARD_PIN"), inFolder(p.dir), briefly, withEnv("CARD_PIN="+pocketPINs["pin"]))
 	assert.Zero(t, status, out)
 	p.clean(out)
 	for name, c := range map[string]struct{ content, why string }{
@@ -126,7 +126,7 @@ func TestCardAsksForThePIN(t *testing.T) {
 		{"verify", `PIN: `, "pin", 0},
 		{"verify", `PIN: `, "wrong-pin", 1},
 	} {
-		person, asked := terminal(t, p.arguments(words(c.command+" --file card.json")...), inFolder(p.dir))
+		person, asked := terminal(t, p.arguments(words(c.command+" --file card.json")...), inFolder(p.dir), briefly)
 		asked.says(c.question)
 		quiet(t, person)
 		_, err := person.WriteString(pocketPINs[c.pin] + "\n")
@@ -142,7 +142,7 @@ func TestCardAsksForThePIN(t *testing.T) {
 // An interrupt ends the question and gives the terminal back.
 func TestCardQuestionIsInterrupted(t *testing.T) {
 	p := &pocket{t: t, dir: t.TempDir()}
-	person, asked := terminal(t, p.arguments("new", "--with-pin", "--file", "card.json"), inFolder(p.dir))
+	person, asked := terminal(t, p.arguments("new", "--with-pin", "--file", "card.json"), inFolder(p.dir), briefly)
 	asked.says(`PIN of the new card: `)
 	quiet(t, person)
 	_, err := person.WriteString("\x03")
