@@ -75,18 +75,18 @@ func TestCardFileIsReplacedWhole(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "the mode of what was left does not stay")
 	assert.NoFileExists(t, p.file+".new")
 
-	// A link to somewhere else is not followed, and where the file is a link the card stays where it is.
+	// A link to somewhere else goes and is not followed, and where the file is a link the card stays where it is.
 	elsewhere := p.path("elsewhere")
 	p.write("elsewhere", "theirs")
 	require.NoError(t, os.Symlink(elsewhere, p.file+".new"))
-	p.fails("load 100", `too many levels of symbolic links`)
+	p.does("load 100")
 	content, err := os.ReadFile(elsewhere)
 	require.NoError(t, err)
 	assert.Equal(t, "theirs", string(content))
-	require.NoError(t, os.Remove(p.file+".new"))
+	assert.NoFileExists(t, p.file+".new")
 	require.NoError(t, os.Rename(p.file, p.path("moved.json")))
 	require.NoError(t, os.Symlink(p.path("moved.json"), p.file))
-	p.does("settle", `NOT_APPLIED|nothing was open`)
+	p.does("settle", `nothing was open`)
 	p.does("load 100")
 	target, err := os.Readlink(p.file)
 	require.NoError(t, err)
