@@ -36,8 +36,8 @@ func SplitBundle(bundle []byte) (entries [][]byte, err error) {
 		}
 		entries = append(entries, bundle[2:end:end])
 		bundle = bundle[end:]
-		if len(entries) > Width {
-			return entries, fmt.Errorf("the bundle holds more than %d entries", Width)
+		if len(entries) > Width+1 {
+			return entries, fmt.Errorf("the bundle holds more than %d entries", Width+1)
 		}
 	}
 	return entries, nil

@@ -213,8 +213,8 @@ func TestBundles(t *testing.T) {
 	}
 	_, err = AppendEntry(nil, make([]byte, audit.MaxSize+1))
 	require.Error(t, err)
-	_, err = SplitBundle(make([]byte, 2*257))
-	require.ErrorContains(t, err, "more than 256")
+	_, err = SplitBundle(make([]byte, 2*258))
+	require.ErrorContains(t, err, "more than 257")
 }
 
 func TestCheckpoints(t *testing.T) {
