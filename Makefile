@@ -4,7 +4,7 @@
 # make lint    formatting, vet, staticcheck, modules, wording
 # make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make fuzz-short [FUZZTIME=10s]
 #
-# test and demo need softhsm2 and a C compiler, and install what is missing: see .ci/setup, the one list.
+# test and demo need softhsm2, opencryptoki and a C compiler, and install what is missing: see .ci/setup, the one list.
 
 export PATH := $(PATH):/usr/local/go/bin
 SHELL := /bin/bash -o pipefail

@@ -65,19 +65,45 @@ type Entry struct {
 	Policy string      `json:"policy,omitempty"` // digest of the policy that decided
 
 	KeySet      string `json:"keySet,omitempty"`
-	Card        string `json:"card,omitempty"`  // 16 hex digits of the card's factor
-	Purse       string `json:"purse,omitempty"` // ED or EP
+	Card        string `json:"card,omitempty"`   // 16 hex digits of the card's factor
+	Device      string `json:"device,omitempty"` // 16 hex digits of a reader's device number
+	Purse       string `json:"purse,omitempty"`  // ED or EP
 	Transaction string `json:"transaction,omitempty"`
 	Settlement  string `json:"settlement,omitempty"`
+	Session     string `json:"session,omitempty"` // of a reader's secure module
 
 	Key      *Key   `json:"key,omitempty"`
 	Boundary string `json:"boundary,omitempty"`
-	Inputs   Inputs `json:"inputs,omitzero"`
+	// The tac key, where another key answers and a TAC was verified too.
+	TACKey      *Key   `json:"tacKey,omitempty"`
+	TACBoundary string `json:"tacBoundary,omitempty"`
+	Inputs      Inputs `json:"inputs,omitzero"`
 
-	Outcome string    `json:"outcome"`
-	Detail  string    `json:"detail,omitempty"`
-	MAC2    string    `json:"mac2,omitempty"` // only of an approved request
-	Settled []Settled `json:"settled,omitempty"`
+	Outcome string     `json:"outcome"`
+	Detail  string     `json:"detail,omitempty"`
+	MAC2    string     `json:"mac2,omitempty"` // only of an approved request
+	MAC1    string     `json:"mac1,omitempty"` // only of an approved purchase: the terminal's
+	Settled []Settled  `json:"settled,omitempty"`
+	Command string     `json:"command,omitempty"` // the whole APDU that was made; never one that carries a PIN
+	Batch   *Batch     `json:"batch,omitempty"`   // only of a batch
+	Writes  []KeyWrite `json:"writes,omitempty"`  // of a personalisation, in order
+}
+
+// Batch is what one entry says of many TACs. Those that were not verified have entries of their own, just after it.
+type Batch struct {
+	Items      int        `json:"items"`
+	Verified   int        `json:"verified"`
+	Mismatched int        `json:"mismatched"`
+	Failed     int        `json:"failed"`
+	Digest     string     `json:"digest"` // over items and outcomes, in hex; VerifyTacs says over which bytes
+	Keys       []BatchKey `json:"keys,omitempty"`
+}
+
+// BatchKey is one key of a batch, in the order of its first item.
+type BatchKey struct {
+	Key
+	Boundary string `json:"boundary,omitempty"`
+	Items    int    `json:"items"`
 }
 
 // Key names a key version.
@@ -86,6 +112,14 @@ type Key struct {
 	Kind    string `json:"kind"`
 	Version int    `json:"version"`
 	KCV     string `json:"kcv"`
+}
+
+// KeyWrite is one key that a personalisation put on a card or into a reader's module: the master that it was derived from. The
+// command is not here: under the control key it is the card's key.
+type KeyWrite struct {
+	Key       Key    `json:"key"`
+	Boundary  string `json:"boundary"`
+	Challenge string `json:"challenge,omitempty"` // "" of a plan, which signs nothing
 }
 
 // Inputs are the values that a replay computes from, in upper-case hex where the card sends bytes.
@@ -97,6 +131,37 @@ type Inputs struct {
 	Time       string `json:"time,omitempty"`
 	TAC        string `json:"tac,omitempty"`
 	MAC3       string `json:"mac3,omitempty"`
+
+	// What VerifyTac and VerifyTacs compute from, beside the above. A balance or a limit of 0 is left out: the type tells whether
+	// there is one.
+	Item           int    `json:"item,omitempty"`       // its place in its batch, from 1
+	KeyVersion     int    `json:"keyVersion,omitempty"` // the KVER that the card answered; the entry's key is the TAC key
+	Type           string `json:"type,omitempty"`       // TTI, two hex digits
+	TerminalSerial string `json:"terminalSerial,omitempty"`
+	Counter        string `json:"counter,omitempty"`
+	BalanceFen     uint64 `json:"balanceFen,omitempty"`
+	OldLimitFen    uint64 `json:"oldLimitFen,omitempty"`
+	NewLimitFen    uint64 `json:"newLimitFen,omitempty"`
+
+	// What SignCommand and AuthenticateCard compute from. A PIN has no place here.
+	Command    string `json:"command,omitempty"` // its name in EPURSE.md §6
+	KeyID      string `json:"keyId,omitempty"`
+	Challenge  string `json:"challenge,omitempty"`
+	Data       string `json:"data,omitempty"`       // of an update, before encryption
+	Cryptogram string `json:"cryptogram,omitempty"` // that a card answered
+
+	// Of a purchase, beside the above.
+	MAC2 string `json:"mac2,omitempty"` // that the card answered
+
+	// Of a reader's session. Data is in none of them: a frame is known by its number, its length, and a hash of its MAC.
+	Device          string `json:"device,omitempty"`
+	HostChallenge   string `json:"hostChallenge,omitempty"`
+	DeviceChallenge string `json:"deviceChallenge,omitempty"`
+	DeviceProof     string `json:"deviceProof,omitempty"`
+	Sequence        uint32 `json:"sequence,omitempty"`
+	Length          int    `json:"length,omitempty"`
+	Last            bool   `json:"last,omitempty"`
+	FrameDigest     string `json:"frameDigest,omitempty"` // SHA-256 over the frame's MAC, the leftmost eight bytes
 }
 
 // Settled is what an answer proved about an earlier transaction.

@@ -15,22 +15,37 @@ import (
 func whole() Entry {
 	return Entry{
 		Time: time.Date(2024, 1, 31, 23, 59, 59, 123456789, time.FixedZone("CST", 8*3600)), Event: "AuthorizeLoad",
-		Client: "platform", Role: "platform", Policy: "ab12", KeySet: "demo", Card: "3105228000001117", Purse: "EP",
-		Transaction: "demo/3105228000001117/EP/LOAD/0007/A1B2C3D4", Settlement: "s",
-		Key: &Key{Set: "demo", Kind: "load", Version: 1, KCV: "26C9F7"}, Boundary: "TOKEN",
-		Inputs:  Inputs{Initialize: "000003E8", AmountFen: 100, Terminal: "112233445566", Date: "20240131", Time: "235959", TAC: "5D5364F0"},
-		Outcome: "APPROVED", Detail: "<d>", MAC2: "60B7B5B7",
+		Client: "platform", Role: "platform", Policy: "ab12", KeySet: "demo", Card: "3105228000001117", Device: "5244000000000017", Purse: "EP",
+		Transaction: "demo/3105228000001117/EP/LOAD/0007/A1B2C3D4", Settlement: "s", Session: "r",
+		Key: &Key{Set: "demo", Kind: "load", Version: 1, KCV: "26C9F7"}, Boundary: "TOKEN", TACKey: &Key{Set: "demo", Kind: "tac", Version: 2, KCV: "112233"}, TACBoundary: "CARD",
+		Inputs: Inputs{Initialize: "000003E8", AmountFen: 100, Terminal: "112233445566", Date: "20240131", Time: "235959", TAC: "5D5364F0", Type: "06", TerminalSerial: "00000001", MAC2: "11223344",
+			Device: "0000202600000017", HostChallenge: "h", DeviceChallenge: "d", DeviceProof: "p", Sequence: 1, Length: 2, Last: true,
+			FrameDigest: "f"},
+		Outcome: "APPROVED", Detail: "<d>", MAC2: "60B7B5B7", MAC1: "7E1722D0",
 		Settled: []Settled{{Transaction: "t", Outcome: "APPLIED", Evidence: "COUNTER"}},
+		Command: "8416000004A1B2C3D4",
+		Batch: &Batch{
+			Items: 4, Verified: 1, Mismatched: 2, Failed: 1, Digest: "ef",
+			Keys: []BatchKey{{Key: Key{Set: "demo", Kind: "tac", Version: 2, KCV: "0A0B0C"}, Boundary: "CARD", Items: 3}},
+		},
+		Writes: []KeyWrite{{Key: Key{Set: "demo", Kind: "tac", Version: 2, KCV: "8DD394"}, Boundary: "CARD", Challenge: "A1B2C3D4"}},
 	}
 }
 
 // The encoding is a contract with whoever reads the record later: these are its bytes.
 func TestEncodingIsTheseBytes(t *testing.T) {
 	const want = `{"v":1,"time":"2024-01-31T15:59:59.123456Z","event":"AuthorizeLoad","client":"platform","role":"platform","policy":"ab12",` +
-		`"keySet":"demo","card":"3105228000001117","purse":"EP","transaction":"demo/3105228000001117/EP/LOAD/0007/A1B2C3D4","settlement":"s",` +
+		`"keySet":"demo","card":"3105228000001117","device":"5244000000000017","purse":"EP","transaction":"demo/3105228000001117/EP/LOAD/0007/A1B2C3D4","settlement":"s","session":"r",` +
 		`"key":{"set":"demo","kind":"load","version":1,"kcv":"26C9F7"},"boundary":"TOKEN",` +
-		`"inputs":{"initialize":"000003E8","amountFen":100,"terminal":"112233445566","date":"20240131","time":"235959","tac":"5D5364F0"},` +
-		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}]}`
+		`"tacKey":{"set":"demo","kind":"tac","version":2,"kcv":"112233"},"tacBoundary":"CARD",` +
+		`"inputs":{"initialize":"000003E8","amountFen":100,"terminal":"112233445566","date":"20240131","time":"235959","tac":"5D5364F0",` +
+		`"type":"06","terminalSerial":"00000001","mac2":"11223344",` +
+		`"device":"0000202600000017","hostChallenge":"h","deviceChallenge":"d","deviceProof":"p","sequence":1,"length":2,"last":true,` +
+		`"frameDigest":"f"},` +
+		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","mac1":"7E1722D0","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}],` +
+		`"command":"8416000004A1B2C3D4","batch":{"items":4,"verified":1,"mismatched":2,"failed":1,"digest":"ef",` +
+		`"keys":[{"set":"demo","kind":"tac","version":2,"kcv":"0A0B0C","boundary":"CARD","items":3}]},` +
+		`"writes":[{"key":{"set":"demo","kind":"tac","version":2,"kcv":"8DD394"},"boundary":"CARD","challenge":"A1B2C3D4"}]}`
 	line, err := whole().Encode()
 	require.NoError(t, err)
 	assert.Equal(t, want, string(line))

@@ -30,21 +30,9 @@ type KeySpec struct {
 	//	CARD, no level  ENCRYPT: the master itself makes card keys
 	//	PROCESS         no object of its own: a sealed value that the token opens
 	//
-	// On a token that derives nothing (Profile.NoDerivation) a CARD master has ENCRYPT whatever its levels.
+	// On a token that does not derive with the algorithm (Profile.NoDerivation, or no SM4Derive) a CARD master has ENCRYPT
+	// whatever its levels.
 	IssuerLevels int
-}
-
-// Profile is what a token can do and no standard fixes. A number 0 means that the token lacks it.
-type Profile struct {
-	XORKeys uint // key-XOR-key derivation (CKM_XOR_BASE_AND_KEY): its parameter is the handle of the other key
-
-	SM4KeyType uint // CKK_SM4
-	SM4ECB     uint // CKM_SM4_ECB
-	SM4CBC     uint // CKM_SM4_CBC
-	SM4Derive  uint // CKM_SM4_ECB_ENCRYPT_DATA
-
-	NoDerivation bool // the token derives nothing: CARD by ECB alone, with issuer-level keys in locked memory too
-	ThreeKeyDES  bool // the token has no CKK_DES2: two-key DES is CKK_DES3 with L‖R‖L
 }
 
 // Config is a token and what is to be used of it. Open is its only validator. Zero values of InFlight, Queue and Hang are the
@@ -103,7 +91,7 @@ func (c Config) validated() (Config, error) {
 		return c, fmt.Errorf("token config: hang %v: expected at least %v", c.Hang, minHang)
 	}
 	if err := c.Profile.validate(); err != nil {
-		return c, err
+		return c, fmt.Errorf("token config: %w", err)
 	}
 	labels := map[string]bool{}
 	for i, spec := range c.Keys {
@@ -123,19 +111,6 @@ func orDefault[T int | time.Duration](value, fallback T) T {
 		return fallback
 	}
 	return value
-}
-
-func (p Profile) validate() error {
-	set := 0
-	for _, n := range []uint{p.SM4KeyType, p.SM4ECB, p.SM4CBC, p.SM4Derive} {
-		if n != 0 {
-			set++
-		}
-	}
-	if set != 0 && set != 4 {
-		return errors.New("token config: profile: SM4 needs its key type and all three mechanisms, or none")
-	}
-	return nil
 }
 
 func (s KeySpec) validate() error {

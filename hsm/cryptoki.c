@@ -21,6 +21,7 @@ enum {
 #define CKU_USER 1UL
 #define CKO_SECRET_KEY 4UL
 #define CKM_AES_GCM 0x1087UL
+#define CKR_ATTRIBUTE_TYPE_INVALID 0x12UL
 #define CKR_LIBRARY_LOAD_FAILED 0x1B7UL
 #define CKA_CLASS 0x0UL
 #define CKA_TOKEN 0x1UL
@@ -105,7 +106,8 @@ static pk_ulong template_of(attribute *t, pk_ulong *key_type, int rights, pk_ulo
 	FLAG(CKA_UNWRAP, 0);
 	if (rights & PK_TOKEN) {
 		FLAG(CKA_MODIFIABLE, 0);
-		FLAG(CKA_COPYABLE, 0);
+		if (!(rights & PK_V220))
+			FLAG(CKA_COPYABLE, 0);
 	}
 #undef FLAG
 	if (*value_len)
@@ -113,6 +115,12 @@ static pk_ulong template_of(attribute *t, pk_ulong *key_type, int rights, pk_ulo
 	if (label_len)
 		t[n++] = (attribute){CKA_LABEL, (void *)label, label_len};
 	return n;
+}
+
+/* older says whether a token object was refused for an attribute that PKCS#11 v2.20 does not have: it is then made without. */
+static int older(pk_ulong rv, int rights)
+{
+	return rv == CKR_ATTRIBUTE_TYPE_INVALID && rights & PK_TOKEN && !(rights & PK_V220);
 }
 
 /* pk_load finds the function list of a module that the binding has loaded already; it adds a reference, no second copy. */
@@ -185,7 +193,10 @@ pk_ulong pk_create(pk_list *list, pk_ulong session, pk_ulong key_type, int right
 	attribute t[TEMPLATE];
 	pk_ulong none = 0, n = template_of(t, &key_type, rights, &none, label, label_len);
 	t[n++] = (attribute){CKA_VALUE, (void *)value, value_len};
-	return ((create_f)list->function[F_CREATE_OBJECT])(session, t, n, key);
+	pk_ulong rv = ((create_f)list->function[F_CREATE_OBJECT])(session, t, n, key);
+	if (older(rv, rights))
+		return pk_create(list, session, key_type, rights | PK_V220, label, label_len, value, value_len, key);
+	return rv;
 }
 
 pk_ulong pk_generate(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk_ulong value_len, pk_ulong key_type,
@@ -194,7 +205,10 @@ pk_ulong pk_generate(pk_list *list, pk_ulong session, pk_ulong mechanism_type, p
 	mechanism m = {mechanism_type, NULL, 0};
 	attribute t[TEMPLATE];
 	pk_ulong n = template_of(t, &key_type, rights, &value_len, label, label_len);
-	return ((generate_f)list->function[F_GENERATE_KEY])(session, &m, t, n, key);
+	pk_ulong rv = ((generate_f)list->function[F_GENERATE_KEY])(session, &m, t, n, key);
+	if (older(rv, rights))
+		return pk_generate(list, session, mechanism_type, value_len, key_type, rights | PK_V220, label, label_len, key);
+	return rv;
 }
 
 pk_ulong pk_value(pk_list *list, pk_ulong session, pk_ulong object, void *out, pk_ulong *out_len)

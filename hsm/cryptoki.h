@@ -25,7 +25,8 @@ enum {
 	PK_DERIVE = 4,
 	PK_TOKEN = 8, /* a token object, not modifiable and not copyable; without it, an object of the session */
 	PK_OPEN = 16, /* not sensitive, extractable, not private: check values and the extraction that Exposure tries, nothing else */
-	PK_PRIVATE = 32 /* with PK_OPEN: private all the same */
+	PK_PRIVATE = 32, /* with PK_OPEN: private all the same */
+	PK_V220 = 64 /* of cryptoki.c alone: a token object on a token of PKCS#11 v2.20, which does not know CKA_COPYABLE */
 };
 
 pk_ulong pk_load(const char *path, pk_list **list);

@@ -19,6 +19,7 @@ type entry struct {
 	right   rights // TOKEN and CARD: the master's
 	dialect dialect
 	master  *parent // TOKEN and CARD: the master's object
+	sealing sealing // PROCESS: how this token seals
 	sealed  *sealed // PROCESS: the master's ciphertext
 	loans   *loans  // of a replay's key, which ends before its generation; nil of a configured one
 	failed  atomic.Pointer[error]
@@ -48,7 +49,7 @@ func (e *entry) fail(err error) { e.failed.Store(&err) }
 
 // masterRight is the one right of the master's object, the least that its boundary can do with on this token.
 func (s *KeySpec) masterRight(p Profile) rights {
-	if s.Boundary == keyderive.BoundaryCard && (s.IssuerLevels == 0 || p.NoDerivation) {
+	if s.Boundary == keyderive.BoundaryCard && (s.IssuerLevels == 0 || !p.derives(s.Algorithm)) {
 		return mayEncrypt
 	}
 	return mayDerive
@@ -172,8 +173,10 @@ func (g *generation) prepare(s *session, e *entry) (err error) {
 			return err
 		}
 		e.right = e.spec.masterRight(g.token.config.Profile)
+	} else {
+		e.sealing = g.token.config.Profile.sealing()
 	}
-	if e.spec.Boundary == keyderive.BoundaryToken && g.token.config.Profile.NoDerivation {
+	if e.spec.Boundary == keyderive.BoundaryToken && !g.token.config.Profile.derives(e.spec.Algorithm) {
 		return fmt.Errorf("derive: %w", keyderive.ErrUnsupported)
 	}
 	for _, f := range e.spec.features(g.token.config.Profile) {

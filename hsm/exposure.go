@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 
@@ -24,8 +26,34 @@ type Exposure struct {
 
 // Exposure tries to take a key out of the token that is derived from the master, as a thief with the PIN would: as an object that
 // is not sensitive and is extractable, private or not, of the master's type or of none. What it gets is in locked memory for the time of
-// the look, is of a random factor, and is wiped and destroyed at once. Attempts that tell nothing are an error.
+// the look, is of a random factor, and is wiped and destroyed at once. Attempts that tell nothing are an error. The detail also says of
+// a master that it has been outside of the token, where the token knows: that is no fault of an imported one, and is not refused.
+//
+// The finding is kept for Findings, in the place of an earlier one; after an error there is none.
 func (t *Token) Exposure(ctx context.Context, label string) (Exposure, error) {
+	report, err := t.exposure(ctx, label)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil {
+		delete(t.found, label)
+		return Exposure{}, err
+	}
+	t.found[label] = report
+	return report, nil
+}
+
+// Findings are what Exposure found last of each key that was tried, by label. It makes no call of the token.
+func (t *Token) Findings() []Exposure {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	findings := make([]Exposure, 0, len(t.found))
+	for _, label := range slices.Sorted(maps.Keys(t.found)) {
+		findings = append(findings, t.found[label])
+	}
+	return findings
+}
+
+func (t *Token) exposure(ctx context.Context, label string) (Exposure, error) {
 	g, err := t.generation()
 	if err != nil {
 		return Exposure{}, err
@@ -35,28 +63,46 @@ func (t *Token) Exposure(ctx context.Context, label string) (Exposure, error) {
 		return Exposure{}, err
 	}
 	report := Exposure{Label: label, Boundary: e.spec.Boundary, Extractable: true}
-	switch {
-	case e.sealed != nil:
+	if e.sealed != nil {
 		report.Detail = "the master itself passes through process memory"
 		return report, nil
-	case e.right == mayEncrypt:
-		report.Detail = "the master makes card keys by encryption, which the boundary allows"
-		return report, nil
 	}
-	var out bool
+	var outside bool
 	err = g.do(ctx, g.admin, newJob(simple(func(s *session) (err error) {
-		out, err = e.extract(s)
+		if outside, err = s.wasOutside(e.master.key); err == nil && e.right != mayEncrypt {
+			report.Extractable, err = e.extract(s)
+		}
 		return err
 	})))
-	if err != nil {
+	switch {
+	case err != nil:
 		return Exposure{}, fmt.Errorf("key %q: %w", label, err)
-	}
-	report.Extractable = out
-	report.Detail = "the token refuses to derive a key that can be read"
-	if out {
+	case e.right == mayEncrypt:
+		report.Detail = "the master makes card keys by encryption, which the boundary allows"
+	case report.Extractable:
 		report.Detail = "the token derives keys that can be read: the holder of the PIN is the boundary"
+	default:
+		report.Detail = "the token refuses to derive a key that can be read"
+	}
+	if outside {
+		report.Detail += "; the master was not made in the token, or was readable once"
 	}
 	return report, nil
+}
+
+// wasOutside reports what the token remembers of a key: that it was not always sensitive, or could once be extracted. Every key that was
+// imported is so. A token that does not know these attributes, or does not tell, says nothing.
+func (s *session) wasOutside(key pkcs11.ObjectHandle) (bool, error) {
+	for _, kind := range []uint{pkcs11.CKA_ALWAYS_SENSITIVE, pkcs11.CKA_NEVER_EXTRACTABLE} {
+		value, known, err := s.attribute(key, kind)
+		if classOf(err) > classRequest {
+			return false, fmt.Errorf("attribute %#x: %w", kind, err)
+		}
+		if err == nil && known && len(value) == 1 && value[0] == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // policy are the answers that refuse a readable key because it would be readable. Others, such as of a key type that the token

@@ -166,11 +166,11 @@ func (g *generation) importMaster(s *session, spec KeySpec, key secret.Bytes) (*
 
 // store seals the master and stores it as a data object of the token.
 func (e *entry) store(s *session, key secret.Bytes) (pkcs11.ObjectHandle, error) {
-	kek, err := s.ensureKEK()
+	kek, err := s.ensureKEK(e.sealing)
 	if err != nil {
 		return 0, err
 	}
-	v, err := seal(s, kek, &e.spec, key)
+	v, err := seal(s, e.sealing, kek, &e.spec, key)
 	if err != nil {
 		return 0, err
 	}
@@ -192,13 +192,13 @@ func (e *entry) store(s *session, key secret.Bytes) (pkcs11.ObjectHandle, error)
 
 // ensureKEK finds the sealing key, or makes it inside the token. When two processes make one each, both are found from then on,
 // and every use of either fails as ambiguous: an operator destroys one.
-func (s *session) ensureKEK() (pkcs11.ObjectHandle, error) {
-	kek, err := findKEK(s)
+func (s *session) ensureKEK(by sealing) (pkcs11.ObjectHandle, error) {
+	kek, err := findKEK(s, by)
 	if !errors.Is(err, ErrKeyNotFound) {
 		return kek, err
 	}
-	if _, err := s.generate(pkcs11.CKM_AES_KEY_GEN, kekSize, pkcs11.CKK_AES, onToken|mayEncrypt|mayDecrypt, kekLabel); err != nil {
+	if _, err := s.generate(pkcs11.CKM_AES_KEY_GEN, kekSize, pkcs11.CKK_AES, onToken|by.rights(), kekLabel); err != nil {
 		return 0, fmt.Errorf("make sealing key: %w", err)
 	}
-	return findKEK(s)
+	return findKEK(s, by)
 }

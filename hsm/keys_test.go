@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"maps"
 	"testing"
 
 	"github.com/miekg/pkcs11"
@@ -50,8 +51,22 @@ func createRaw(t testing.TB, token *Token, template []*pkcs11.Attribute) {
 }
 
 func TestAttributesRefused(t *testing.T) {
-	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	for name, config := range bothTokens {
+		for _, alg := range []suite.Algorithm{suite.TDES, suite.SM4} {
+			config := config(t)
+			if config.Profile.Strictest(keyderive.KindLoad, alg) == keyderive.BoundaryToken {
+				t.Run(name+" "+alg.String(), func(t *testing.T) { attributesRefused(t, alg, openToken(t, config)) })
+			}
+		}
+	}
+}
+
+func attributesRefused(t *testing.T, alg suite.Algorithm, token *Token) {
 	value := bytesOf(t, loadMaster)
+	keyType := uint(pkcs11.CKK_DES2)
+	if alg == suite.SM4 {
+		keyType = token.config.Profile.SM4KeyType
+	}
 	for _, c := range []struct {
 		name   string
 		change map[uint]any
@@ -72,10 +87,13 @@ func TestAttributesRefused(t *testing.T) {
 		{"may verify", map[uint]any{pkcs11.CKA_VERIFY: true}, "CKA_VERIFY"},
 		{"may not derive", map[uint]any{pkcs11.CKA_DERIVE: false}, "CKA_DERIVE"},
 		{"three keys", map[uint]any{pkcs11.CKA_KEY_TYPE: pkcs11.CKK_DES3, pkcs11.CKA_VALUE: append(value[:16:16], value[:8]...)}, "CKA_KEY_TYPE"},
+		{"of no cipher", map[uint]any{pkcs11.CKA_KEY_TYPE: pkcs11.CKK_GENERIC_SECRET}, "CKA_KEY_TYPE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			spec := specOf(t, c.name, keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)
-			createRaw(t, token, rawKey(c.name, value, c.change))
+			spec := specOf(t, c.name, keyderive.KindLoad, alg, keyderive.BoundaryToken, 1, loadMaster)
+			change := map[uint]any{pkcs11.CKA_KEY_TYPE: keyType}
+			maps.Copy(change, c.change)
+			createRaw(t, token, rawKey(c.name, value, change))
 			err := token.Adopt(context.Background(), spec)
 			if c.want == "" {
 				require.NoError(t, err)

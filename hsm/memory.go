@@ -59,6 +59,22 @@ func (u *memoryUnit) Derive(data [16]byte, purpose keyderive.Purpose) (keyderive
 	return &memoryUnit{unit, u.loan, u.depth + 1, purpose}, nil
 }
 
+// DangerousIssue implements keyderive.DangerousIssuer for the card keys of a PROCESS master, and of a CARD master whose issuer-level
+// key is in memory. The bytes end with the loan.
+func (u *memoryUnit) DangerousIssue(data [16]byte) (secret.Bytes, error) {
+	if err := u.allowed(keyderive.ToDerive); err != nil {
+		return secret.Bytes{}, err
+	}
+	if err := mayLeave(u.loan.spec, u.depth+1); err != nil {
+		return secret.Bytes{}, err
+	}
+	issuer, ok := u.Unit.(keyderive.DangerousIssuer)
+	if !ok {
+		return secret.Bytes{}, keyderive.ErrStays
+	}
+	return issuer.DangerousIssue(data)
+}
+
 func (u *memoryUnit) FoldHalves() (keyderive.Unit, error) {
 	if err := u.allowed(keyderive.ToFold); err != nil {
 		return nil, err
@@ -110,6 +126,23 @@ func (c *cardSource) Derive(data [16]byte, purpose keyderive.Purpose) (keyderive
 	}
 	c.loan.keys = append(c.loan.keys, key)
 	return c.loan.lend(key, depthCard, purpose)
+}
+
+// DangerousIssue implements keyderive.DangerousIssuer: the card key that the token makes is in locked memory at this boundary
+// anyway, from here to the end of the loan.
+func (c *cardSource) DangerousIssue(data [16]byte) (secret.Bytes, error) {
+	if c.loan.over {
+		return secret.Bytes{}, errOver
+	}
+	if err := mayLeave(c.loan.spec, depthCard); err != nil {
+		return secret.Bytes{}, err
+	}
+	key, err := c.generation.cardKey(c.ctx, c.entry, c.parent, data)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	c.loan.keys = append(c.loan.keys, key)
+	return key, nil
 }
 
 // lend makes a unit of a key in locked memory; what is derived of it is wiped with the loan.

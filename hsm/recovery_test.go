@@ -47,13 +47,14 @@ func traffic(t *testing.T, keys []*Key, callers int) (stop func(), good *atomic.
 	t.Helper()
 	good = &atomic.Int64{}
 	ctx, cancel := context.WithCancel(context.Background())
-	want := keyderive.MAC(bytesOf(t, "60B7B5B7"))
 	var group sync.WaitGroup
 	for i := range callers {
 		key := keys[i%len(keys)]
+		load := loadMACs[key.Algorithm()]
+		want := keyderive.MAC(bytesOf(t, load.mac2))
 		group.Go(func() {
 			for ctx.Err() == nil {
-				mac2, err := loadMAC2(context.Background(), t, key, demoPath, "7E1722D0")
+				mac2, err := loadMAC2(context.Background(), t, key, demoPath, load.mac1)
 				switch {
 				case err == nil:
 					assert.Equal(t, want, mac2)

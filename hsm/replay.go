@@ -10,16 +10,9 @@ import (
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-// Strictest is the strictest boundary that the token can give a key of the kind (DESIGN, §2): TOKEN, but CARD for the folding
-// kinds of 3DES on a token without key-XOR-key derivation and for all on one that derives nothing, and PROCESS for SM4 on a token that lacks it.
+// Strictest is the strictest boundary that the token can give a key of the kind, by its profile.
 func (t *Token) Strictest(kind keyderive.Kind, alg suite.Algorithm) keyderive.Boundary {
-	switch p := t.config.Profile; {
-	case alg == suite.SM4 && p.SM4KeyType == 0:
-		return keyderive.BoundaryProcess
-	case p.NoDerivation, alg == suite.TDES && kind.Folds() && p.XORKeys == 0:
-		return keyderive.BoundaryCard
-	}
-	return keyderive.BoundaryToken
+	return t.config.Profile.Strictest(kind, alg)
 }
 
 // Replay is the token as an engine of test vectors: each key is an object of the session for the length of one vector.

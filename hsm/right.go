@@ -40,6 +40,18 @@ func mayBecome(spec *KeySpec, depth int, purpose keyderive.Purpose) error {
 	return nil
 }
 
+// mayLeave says which derived keys may leave as bytes, for WRITE KEY: a card's or a reader's own key, one step below the issuer
+// levels, of a master whose boundary lets card keys into the process. No key at another depth, and none of a TOKEN master.
+func mayLeave(spec *KeySpec, depth int) error {
+	if depth != depthCard || !spec.Kind.Valid() {
+		return fmt.Errorf("issue a %v key at depth %d: %w", spec.Kind, depth, errRight)
+	}
+	if spec.Boundary != keyderive.BoundaryCard && spec.Boundary != keyderive.BoundaryProcess {
+		return fmt.Errorf("issue a %v key, boundary %v: %w", spec.Kind, spec.Boundary, keyderive.ErrStays)
+	}
+	return nil
+}
+
 // checkBlocks refuses what is not a positive whole number of blocks, before the token is asked.
 func checkBlocks(alg suite.Algorithm, iv, data []byte) error {
 	size := alg.BlockSize()

@@ -58,7 +58,7 @@ func (sc *Scratch) fill(g *generation, s *session, key secret.Bytes) error {
 		if levels == 0 {
 			sc.flat = sc.entry.master
 		}
-		if may == mayDerive || g.token.config.Profile.NoDerivation {
+		if may == mayDerive || !g.token.config.Profile.derives(sc.entry.spec.Algorithm) {
 			break // one object does for all levels
 		}
 	}
@@ -115,12 +115,12 @@ func (sc *Scratch) create(s *session, key secret.Bytes, may rights) (pkcs11.Obje
 
 // seal does for a replay what the sealing key does at rest, with a sealing key of the session.
 func (sc *Scratch) seal(s *session, key secret.Bytes) error {
-	kek, err := s.generate(pkcs11.CKM_AES_KEY_GEN, kekSize, pkcs11.CKK_AES, mayEncrypt|mayDecrypt, "")
+	kek, err := s.generate(pkcs11.CKM_AES_KEY_GEN, kekSize, pkcs11.CKK_AES, sc.entry.sealing.rights(), "")
 	if err != nil {
 		return err
 	}
 	sc.objects = append(sc.objects, kek)
-	if sc.entry.sealed, err = seal(s, kek, &sc.entry.spec, key); err != nil {
+	if sc.entry.sealed, err = seal(s, sc.entry.sealing, kek, &sc.entry.spec, key); err != nil {
 		return err
 	}
 	return sc.entry.checkSealed(s)

@@ -3,6 +3,7 @@ package hsm
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -15,15 +16,15 @@ import (
 // "pursekeeper", whose value is
 //
 //	01 | iv (12) | AES-256-GCM ciphertext (16) | tag (16)
+//	02 | iv (12) | AES-256-CCM ciphertext (16) | tag (16)
 //
-// under the sealing key, with the label and the algorithm as associated data: the value opens under no other label.
+// as the token has GCM or not, under the sealing key, with the label and the algorithm as associated data: the value opens under no other label.
 const (
-	kekLabel      = reserved + "kek"
-	kekSize       = 32
-	sealedVersion = 1
-	ivSize        = 12
-	cipherSize    = suite.KeySize + tagSize
-	sealedSize    = 1 + ivSize + cipherSize
+	kekLabel   = reserved + "kek"
+	kekSize    = 32
+	ivSize     = 12
+	cipherSize = suite.KeySize + tagSize
+	sealedSize = 1 + ivSize + cipherSize
 
 	application = "pursekeeper"
 )
@@ -45,7 +46,7 @@ func (v *sealed) open(s *session) (secret.Bytes, error) {
 	room := secret.New(cipherSize) // holds the key from here to the end of this function
 	defer room.Wipe()
 	buffer := room.Reveal("to receive the master from the token")
-	err := s.unseal(v.kek, v.value[1:1+ivSize], v.aad, v.value[1+ivSize:], buffer)
+	err := sealing(v.value[0]).open(s, v.kek, v.value[1:1+ivSize], v.aad, v.value[1+ivSize:], buffer)
 	if err != nil {
 		return secret.Bytes{}, err
 	}
@@ -53,25 +54,25 @@ func (v *sealed) open(s *session) (secret.Bytes, error) {
 }
 
 // seal encrypts a master under kek with a fresh random IV.
-func seal(s *session, kek pkcs11.ObjectHandle, spec *KeySpec, key secret.Bytes) (*sealed, error) {
+func seal(s *session, by sealing, kek pkcs11.ObjectHandle, spec *KeySpec, key secret.Bytes) (*sealed, error) {
 	v := &sealed{kek: kek, aad: spec.associatedData(), value: make([]byte, sealedSize)}
-	v.value[0] = sealedVersion
+	v.value[0] = byte(by)
 	iv := v.value[1 : 1+ivSize]
 	rand.Read(iv) // never fails: it ends the process instead
-	err := s.seal(kek, iv, v.aad, key.Reveal("to seal it in the token"), v.value[1+ivSize:])
+	err := by.seal(s, kek, iv, v.aad, key.Reveal("to seal it in the token"), v.value[1+ivSize:])
 	return v, err
 }
 
 // wrongTag reports what tokens answer to a ciphertext that does not belong to its tag. SoftHSM's answer is a "general error": where
 // the mechanism was proven just before it is no fault of the device. A fault that says more is.
 func wrongTag(err error) bool {
-	return isCode(err, pkcs11.CKR_GENERAL_ERROR) || isCode(err, pkcs11.CKR_FUNCTION_FAILED) ||
+	return errors.Is(err, errTag) || isCode(err, pkcs11.CKR_GENERAL_ERROR) || isCode(err, pkcs11.CKR_FUNCTION_FAILED) ||
 		isCode(err, pkcs11.CKR_ENCRYPTED_DATA_INVALID) || isCode(err, pkcs11.CKR_ENCRYPTED_DATA_LEN_RANGE)
 }
 
 // findSealed finds the master's data object and the sealing key, and opens one with the other.
 func (e *entry) findSealed(s *session) error {
-	kek, err := findKEK(s)
+	kek, err := findKEK(s, e.sealing)
 	if err != nil {
 		return err
 	}
@@ -83,8 +84,8 @@ func (e *entry) findSealed(s *session) error {
 	if err != nil {
 		return fmt.Errorf("sealed master: %w", err)
 	}
-	if !known || len(value) != sealedSize || value[0] != sealedVersion {
-		return fmt.Errorf("%w: the data object is no sealed master", ErrAttributes)
+	if !known || len(value) != sealedSize || sealing(value[0]) != e.sealing {
+		return fmt.Errorf("%w: the data object is no master that this token sealed", ErrAttributes)
 	}
 	e.sealed = &sealed{kek: kek, aad: e.spec.associatedData(), value: value}
 	err = e.checkSealed(s)
@@ -110,12 +111,12 @@ func (e *entry) checkSealed(s *session) error {
 
 // findKEK finds the sealing key: AES-256, not extractable, for sealing alone, and made inside the token, as ensureKEK makes it: nobody
 // else ever had its bytes.
-func findKEK(s *session) (pkcs11.ObjectHandle, error) {
+func findKEK(s *session, by sealing) (pkcs11.ObjectHandle, error) {
 	kek, err := s.find(pkcs11.CKO_SECRET_KEY, kekLabel)
 	if err != nil {
 		return 0, err
 	}
-	if err := s.checkAttributes(kek, pkcs11.CKK_AES, mayEncrypt|mayDecrypt); err != nil {
+	if err := s.checkAttributes(kek, pkcs11.CKK_AES, by.rights()); err != nil {
 		return 0, fmt.Errorf("sealing key %q: %w", kekLabel, err)
 	}
 	length, known, err := s.attribute(kek, pkcs11.CKA_VALUE_LEN)

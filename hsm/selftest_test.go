@@ -48,5 +48,5 @@ func TestKnownAnswers(t *testing.T) {
 	gcm, err := cipher.NewGCM(block)
 	require.NoError(t, err)
 	sealed := gcm.Seal(nil, unhex(testSealIV), unhex(testSealPlain), unhex(testSealAAD))
-	assert.Equal(t, testSealed, strings.ToUpper(hex.EncodeToString(sealed)))
+	assert.Equal(t, testSealed[sealGCM], strings.ToUpper(hex.EncodeToString(sealed)))
 }

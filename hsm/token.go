@@ -70,6 +70,7 @@ type Token struct {
 	state State
 	cause error
 	specs map[string]KeySpec
+	found map[string]Exposure // by label
 
 	endMu   sync.Mutex // one end at a time; guards ended
 	ended   error      // of the end that was made
@@ -132,6 +133,7 @@ func newToken(config Config) *Token {
 		steady:  longLife,
 		blamed:  map[string]int{},
 		specs:   map[string]KeySpec{},
+		found:   map[string]Exposure{},
 		watched: map[*session]*worker{},
 	}
 	t.life, t.stop = context.WithCancel(context.Background())

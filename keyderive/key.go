@@ -31,6 +31,13 @@ type Key interface {
 	Lend(ctx context.Context, levels Path, use func(Unit) error) error
 }
 
+// ManyLender is a Key that can make the keys of many cards at once. LendCards lends them to use one after another, in order, on
+// one goroutine, under the duties of Lend; ErrUnsupported, before any use, says that this key has no such way. use may keep
+// nothing of a card.
+type ManyLender interface {
+	LendCards(ctx context.Context, levels Path, cards []Factor, use func(i int, card Card) error) error
+}
+
 // Unit is a key on loan, valid until the function that it was lent to returns, and used by one goroutine.
 type Unit interface {
 	// Derive makes the 16-byte key whose value is the ECB encryption of data under this key: two blocks of 3DES, one of

@@ -46,6 +46,23 @@ func (k memoryKey) Lend(ctx context.Context, levels Path, use func(Unit) error) 
 	return use(unit)
 }
 
+// cardsOfOneLoan is how many cards' keys are in locked memory at once: 32 KiB with what is derived of each.
+const cardsOfOneLoan = 256
+
+// LendCards implements ManyLender: the key at levels is derived, and its cipher opened, once for some hundreds of cards.
+func (k memoryKey) LendCards(ctx context.Context, levels Path, cards []Factor, use func(i int, card Card) error) error {
+	for from := 0; from < len(cards); from += cardsOfOneLoan {
+		some := cards[from:min(from+cardsOfOneLoan, len(cards))]
+		err := k.Lend(ctx, levels, func(issuer Unit) error {
+			return EachCard(k.alg, issuer, some, func(i int, card Card) error { return use(from+i, card) })
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // memoryLoan owns the derived keys of one Lend and wipes them at its end.
 type memoryLoan struct {
 	alg   suite.Algorithm
@@ -89,6 +106,16 @@ func (u *memoryUnit) Derive(data [16]byte, _ Purpose) (Unit, error) {
 		return nil, err
 	}
 	return u.loan.own(value), nil
+}
+
+// DangerousIssue implements DangerousIssuer. An engine in memory does not know what its keys are for; the duty that only a card's
+// key leaves is Master's, which asks at the issuer levels alone.
+func (u *memoryUnit) DangerousIssue(data [16]byte) (secret.Bytes, error) {
+	value, err := u.ECB(data[:])
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	return u.loan.own(value).key, nil
 }
 
 func (u *memoryUnit) FoldHalves() (Unit, error) {

@@ -22,7 +22,14 @@ func ParseFactor(text string) (f Factor, err error) {
 }
 
 // String writes 16 upper-case hex digits.
-func (f Factor) String() string { return strings.ToUpper(hex.EncodeToString(f[:])) }
+func (f Factor) String() string {
+	const digits = "0123456789ABCDEF"
+	var text [2 * len(f)]byte
+	for i, b := range f {
+		text[2*i], text[2*i+1] = digits[b>>4], digits[b&0x0F]
+	}
+	return string(text[:])
+}
 
 // input is F‖~F, what one level of diversification encrypts.
 func (f Factor) input() (in [16]byte) {

@@ -29,13 +29,43 @@ func NewMaster(key Key, issuer Path) Master { return Master{key: key, issuer: is
 // hold for use.
 func (m Master) WithCard(ctx context.Context, card Factor, use func(Card) error) error {
 	alg := m.key.Algorithm()
-	return m.key.Lend(ctx, m.issuer, func(issuer Unit) error {
-		return use(Card{
-			alg:   alg,
-			whole: func(p Purpose) (Unit, error) { return issuer.Derive(card.input(), p) },
-			left:  func() (Unit, error) { return issuer.Derive(card.twin(), ToEncrypt) },
-		})
-	})
+	return m.key.Lend(ctx, m.issuer, func(issuer Unit) error { return use(cardUnder(alg, issuer, card)) })
+}
+
+// cardUnder is the card key of a factor under a key at the issuer levels.
+func cardUnder(alg suite.Algorithm, issuer Unit, card Factor) Card {
+	return Card{
+		alg:   alg,
+		whole: func(p Purpose) (Unit, error) { return issuer.Derive(card.input(), p) },
+		left:  func() (Unit, error) { return issuer.Derive(card.twin(), ToEncrypt) },
+	}
+}
+
+// EachCard lends many cards of one key at the issuer levels, one after another and in order: what a ManyLender does where one Lend
+// can be of many cards. What is derived of each lives until the end of that Lend.
+func EachCard(alg suite.Algorithm, issuer Unit, cards []Factor, use func(i int, card Card) error) error {
+	for i, card := range cards {
+		if err := use(i, cardUnder(alg, issuer, card)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WithCards is WithCard for many cards, one after another and in order: at once where the engine can (ManyLender), else by one
+// Lend each. The first error ends it. use is called once for each card, but for those before an ErrUnsupported of its own.
+func (m Master) WithCards(ctx context.Context, cards []Factor, use func(i int, card Card) error) error {
+	if many, ok := m.key.(ManyLender); ok {
+		if err := many.LendCards(ctx, m.issuer, cards, use); !errors.Is(err, ErrUnsupported) {
+			return err
+		}
+	}
+	for i, card := range cards {
+		if err := m.WithCard(ctx, card, func(c Card) error { return use(i, c) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Card is a diversified card key on loan. It computes nothing before one of its methods says what it is used as, so that

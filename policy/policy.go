@@ -84,8 +84,9 @@ var rights = map[Role][]Operation{
 		AuthorizeUnload, ConfirmUnload, AuthorizeOverdraft, ConfirmOverdraft,
 		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
 	},
-	Reader:       {BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open},
-	Personaliser: {PersonaliseCard, PersonalisePSAM, AuthenticateCard},
+	Reader: {BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open},
+	// Not AuthenticateCard: its cryptogram is a block of the caller's choice under the key that WRITE KEY goes under.
+	Personaliser: {PersonaliseCard, PersonalisePSAM},
 	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
 	Auditor:      {GetTransaction, ListTransactions, ListKeySets},
 }

@@ -27,7 +27,7 @@ func TestRolesAndOperations(t *testing.T) {
 		{VerifyTac, 'x', 0, 0, 0, 0, 0},
 		{VerifyTacs, 'x', 0, 0, 0, 0, 0},
 		{SignCommand, 'x', 0, 0, 0, 0, 0},
-		{AuthenticateCard, 'x', 0, 0, 0, 'x', 0},
+		{AuthenticateCard, 'x', 0, 0, 0, 0, 0},
 		{PersonaliseCard, 0, 0, 0, 0, 'x', 0},
 		{PersonalisePSAM, 0, 0, 0, 0, 'x', 0},
 		{BeginPurchase, 0, 'x', 0, 0, 0, 0},

@@ -103,6 +103,8 @@ const (
 	insWriteKey     = 0xD4
 	insUpdateBinary = 0xD6
 	insUpdateRecord = 0xDC
+	insSAMInit      = 0x70 // of a terminal's secure module (§7)
+	insSAMCredit    = 0x72
 )
 
 // Class bytes: the standard's own commands, the purse's, the purse's and the standard's with secure messaging.

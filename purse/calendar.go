@@ -49,8 +49,20 @@ func DateTime(t time.Time) (Date, Time, error) {
 
 // Valid reports whether d is a date of the calendar, year 0001 or later.
 func (d Date) Valid() bool {
-	at, err := time.Parse(dateLayout, d.String())
-	return err == nil && at.Year() >= 1
+	century, years, month, day := bcd(d[0]), bcd(d[1]), bcd(d[2]), bcd(d[3])
+	if century < 0 || years < 0 || century+years == 0 || month < 1 || month > 12 || day < 1 {
+		return false
+	}
+	last := time.Date(100*century+years, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC) // the day before the next month's first
+	return day <= last.Day()
+}
+
+// bcd is the number of two binary coded digits, -1 of what is none.
+func bcd(b byte) int {
+	if b>>4 > 9 || b&0x0F > 9 {
+		return -1
+	}
+	return int(b>>4)*10 + int(b&0x0F)
 }
 
 // String writes YYYYMMDD.
@@ -58,8 +70,8 @@ func (d Date) String() string { return upperHex(d[:]) }
 
 // Valid reports whether t is a time of day.
 func (t Time) Valid() bool {
-	_, err := time.Parse(timeLayout, t.String())
-	return err == nil
+	hour, minute, second := bcd(t[0]), bcd(t[1]), bcd(t[2])
+	return hour >= 0 && hour < 24 && minute >= 0 && minute < 60 && second >= 0 && second < 60
 }
 
 // String writes HHMMSS.

@@ -34,6 +34,17 @@ func KeyKinds() []KeyKind {
 	}
 }
 
+// OfModule reports whether the kind goes into a reader's secure module; every other goes on a card.
+func (k KeyKind) OfModule() bool { return k == KeyReader || k == KeyReaderControl }
+
+// Control is the kind of key under which WRITE KEY puts k where it belongs.
+func (k KeyKind) Control() KeyKind {
+	if k.OfModule() {
+		return KeyReaderControl
+	}
+	return KeyControl
+}
+
 // Command is one command of EPURSE.md §6 that goes to the card under a key of the card.
 type Command interface {
 	Name() string     // as in §6, such as "CARD BLOCK"

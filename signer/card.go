@@ -90,9 +90,14 @@ var recordedCardID = regexp.MustCompile(`^([0-9A-F]{16}-)?[0-9A-F]{16}$`)
 var operations = []string{ledger.Load, ledger.Unload, ledger.Overdraft}
 
 func parseTransaction(id string) (t transaction, err error) {
+	return parseRecorded(transactionField, operations, id)
+}
+
+// parseRecorded reads the id of one of the operations, which the named field of a request holds.
+func parseRecorded(field string, operations []string, id string) (t transaction, err error) {
 	bad := func(part, problem string) (transaction, error) {
 		return transaction{}, &purse.FieldError{
-			Field: transactionField, Problem: part + ": " + problem + "; expected SET/CARD/PURSE/OPERATION/COUNTER/RANDOM",
+			Field: field, Problem: part + ": " + problem + "; expected SET/CARD/PURSE/OPERATION/COUNTER/RANDOM",
 		}
 	}
 	parts := strings.Split(id, "/")

@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		serve(path)
 		return
 	}
+	if path := os.Getenv(tillDatabase); path != "" {
+		serveTill(path)
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -34,6 +38,8 @@ type call struct {
 	ID     string
 	Card   string
 	Value  string // a TAC, or a settlement's answer
+
+	Purchase PurchaseRequest // of a till
 }
 
 // reply is the part of an answer that the parent looks at.
@@ -44,12 +50,21 @@ type reply struct {
 	ID      string
 	MAC2    string
 	Command string
+
+	// Of a till.
+	MAC1, Serial, Frame string
+	Sequence            uint32
 }
 
-// serve answers every line of standard input at once, so that many wait for each commit.
+// serve makes a signer that answers at once, so that many wait for each commit.
 func serve(path string) {
 	b := &bench{path: path, clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC)}
 	b.open(childTB{})
+	serveLines(b.serve)
+}
+
+// serveLines answers every line of standard input at once.
+func serveLines(serve func(call) reply) {
 	var out sync.Mutex
 	encoder := json.NewEncoder(os.Stdout)
 	answer := func(r reply) {
@@ -65,7 +80,7 @@ func serve(path string) {
 		if err := json.Unmarshal(in.Bytes(), &c); err != nil {
 			os.Exit(4)
 		}
-		go func() { answer(b.serve(c)) }()
+		go func() { answer(serve(c)) }()
 	}
 }
 

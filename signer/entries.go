@@ -39,7 +39,7 @@ func alarmEntry(cause audit.Entry, event audit.Event, detail string) audit.Entry
 	return audit.Entry{
 		Time: cause.Time, Event: event, Client: cause.Client, Role: cause.Role, Policy: cause.Policy,
 		KeySet: cause.KeySet, Card: cause.Card, Purse: cause.Purse, Transaction: cause.Transaction,
-		Settlement: cause.Settlement, Outcome: "ALARM", Detail: detail,
+		Settlement: cause.Settlement, Session: cause.Session, Outcome: "ALARM", Detail: detail,
 	}
 }
 

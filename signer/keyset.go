@@ -40,7 +40,9 @@ type Version struct {
 	State    KeyState
 	Boundary keyderive.Boundary
 	KCV      kcv.Value
-	Key      keyderive.Key
+	Key      keyderive.Key // may be nil of a destroyed key
+	// Exposure is what came of the try to take a card key out, as far as it is known when asked; nil is nothing to try.
+	Exposure func() Exposure
 }
 
 // KeyState is the state of a key after NIST SP 800-57 part 1, §7. The zero value is invalid.
@@ -89,6 +91,10 @@ func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s 
 // it could make any card's answer, fresh ones too, and have a load that was taken declared not applied.
 func (s KeyState) Settles() bool { return s == Active || s == Deactivated }
 
+// Replaces reports whether a control key in this state may write the key that takes its place on a card. A deactivated one must:
+// the card knows no other. A compromised one must not: whoever has it would read the new key from the command.
+func (s KeyState) Replaces() bool { return s == Active || s == Deactivated }
+
 // IsKeySetName reports whether a key set may have that name.
 func IsKeySetName(name string) bool { return keySetName.MatchString(name) }
 
@@ -134,6 +140,8 @@ func (s *keySet) add(v Version) error {
 		return fmt.Errorf("expected 1 to 255")
 	case twice:
 		return fmt.Errorf("is there twice")
+	case v.Key == nil && v.State == Destroyed:
+		// It is listed, and does nothing.
 	case v.Key == nil:
 		return fmt.Errorf("no key")
 	case v.Key.Algorithm() != s.Algorithm:
@@ -145,6 +153,16 @@ func (s *keySet) add(v Version) error {
 
 // version finds a key; a version that does not exist is the zero Version, whose state neither signs nor verifies.
 func (s *keySet) version(kind keyderive.Kind, number int) Version { return s.versions[kind][number] }
+
+// newest is the highest version that signs; 0 when none does.
+func (s *keySet) newest(kind keyderive.Kind) (number int) {
+	for n, v := range s.versions[kind] {
+		if v.State.Signs() && n > number {
+			number = n
+		}
+	}
+	return number
+}
 
 // tacNumber is the version of the TAC key of a KVER's epoch.
 func (s *keySet) tacNumber(kver int) int {
@@ -164,7 +182,7 @@ func (s *keySet) master(v Version, c card) keyderive.Master {
 
 // refusedKey names a key that may not do what was asked: all of it where the version exists, else what the card asked for.
 func (s *keySet) refusedKey(kind keyderive.Kind, number int) KeyUsed {
-	if v := s.version(kind, number); v.Key != nil {
+	if v := s.version(kind, number); v.Number != 0 {
 		return s.used(v)
 	}
 	return KeyUsed{Key: audit.Key{Set: s.Name, Kind: kind.String(), Version: number}}

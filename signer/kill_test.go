@@ -233,8 +233,13 @@ type process struct {
 // startChild starts this test binary as a signer over path and returns when it serves.
 func startChild(t *testing.T, path string) *process {
 	t.Helper()
+	return startProcess(t, childDatabase+"="+path)
+}
+
+func startProcess(t *testing.T, environment string) *process {
+	t.Helper()
 	p := &process{command: exec.Command(os.Args[0]), dead: make(chan struct{}), waiting: map[int]chan reply{}}
-	p.command.Env = append(os.Environ(), childDatabase+"="+path)
+	p.command.Env = append(os.Environ(), environment)
 	p.command.Stderr = os.Stderr
 	var err error
 	p.input, err = p.command.StdinPipe()

@@ -6,6 +6,7 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -19,8 +20,12 @@ import (
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
-// DefaultSettlementLife is how long a settlement's terminal number is good for.
-const DefaultSettlementLife = 5 * time.Minute
+// How long things are good for, unless Config says otherwise.
+const (
+	DefaultSettlementLife = 5 * time.Minute // a settlement's terminal number
+	DefaultChallengeLife  = 2 * time.Minute // a challenge to a reader's secure module
+	DefaultSessionLife    = 8 * time.Hour   // a session with one, once it has proved its key
+)
 
 // Config is what New needs. Policy, Store and KeySets have no default: no recorder, no start.
 type Config struct {
@@ -28,6 +33,8 @@ type Config struct {
 	Store          store.Store
 	KeySets        []KeySet
 	SettlementLife time.Duration     // 0: DefaultSettlementLife
+	ChallengeLife  time.Duration     // 0: DefaultChallengeLife
+	SessionLife    time.Duration     // 0: DefaultSessionLife
 	Now            func() time.Time  // nil: the system's clock
 	Random         io.Reader         // nil: crypto/rand; terminal numbers and settlement ids
 	Alarm          func(audit.Event) // nil: none; called after an alarm's entry is durable
@@ -40,6 +47,7 @@ type Signer struct {
 	store   store.Store
 	keySets map[string]*keySet
 	life    time.Duration
+	reader  readerLives
 	now     func() time.Time
 	random  io.Reader
 	alarm   func(audit.Event)
@@ -55,6 +63,7 @@ func New(c Config) (*Signer, error) {
 		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{},
 		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
 	}
+	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
 	if s.life == 0 {
 		s.life = DefaultSettlementLife
 	}

@@ -95,13 +95,14 @@ type Unlocked struct {
 // longestReason bounds the words of an officer that are recorded.
 const longestReason = 500
 
-// UnlockCard lifts the lock that repeated MAC1 failures put on a card, and records who lifted it and why.
+// UnlockCard lifts the lock that repeated MAC1 failures put on a card, or repeated wrong proofs on a reader, and records who lifted
+// it and why.
 func (s *Signer) UnlockCard(ctx context.Context, caller policy.Caller, keySetName, cardSerial, issuerID, reason string) (Unlocked, error) {
 	set, grant, err := s.permit(ctx, caller, policy.UnlockCard, keySetName, audit.Entry{KeySet: keySetName})
 	if err != nil {
 		return Unlocked{}, err
 	}
-	c, err := set.parseCard(cardSerial, issuerID)
+	c, err := set.parseLocked(cardSerial, issuerID)
 	if err != nil {
 		return Unlocked{}, err
 	}

@@ -20,6 +20,7 @@ type batch struct {
 	// The same in the order of their first change, in which they are written.
 	purseOrder []*heldPurse
 	cardOrder  []*heldCard
+	beside     beside
 	first      uint64 // the index of the group's first audit entry
 	lines      [][]byte
 }
@@ -45,6 +46,7 @@ func (do *statements) read(on connection, changes []Change) (*batch, error) {
 	}
 	for _, c := range changes {
 		b.hold(c.Purse)
+		b.beside.hold(c)
 	}
 	if err := b.readPurses(); err != nil {
 		return nil, fmt.Errorf("read purses: %w", err)
@@ -54,6 +56,9 @@ func (do *statements) read(on connection, changes []Change) (*batch, error) {
 	}
 	if err := b.readSettlements(changes); err != nil {
 		return nil, fmt.Errorf("read settlements: %w", err)
+	}
+	if err := b.beside.read(on, &do.beside); err != nil {
+		return nil, fmt.Errorf("read terminals, purchases and sessions: %w", err)
 	}
 	for _, p := range b.purseOrder {
 		p.now = p.read
@@ -168,6 +173,7 @@ func (b *batch) decide(c Change) error {
 	p, card := b.purses[c.Purse], b.cards[c.Purse.cardKey()]
 	next := b.first + uint64(len(b.lines))
 	decided := p.now.forDecision(c, card.now)
+	b.beside.lend(decided, c)
 	entries, err := protect(c.Decide, decided, next)
 	if err != nil {
 		return err
@@ -180,9 +186,13 @@ func (b *batch) decide(c Change) error {
 	if err := checkAdded(decided, known, next, len(lines)); err != nil {
 		return err
 	}
+	if err := b.beside.check(decided, c, next, len(lines)); err != nil {
+		return err
+	}
 	for i, a := range decided.attempts[:known] {
 		a.restore(p.now.attempts[i])
 	}
+	b.beside.take(decided, c)
 	p.now, card.now = decided, decided.Card
 	b.lines = append(b.lines, lines...)
 	return nil

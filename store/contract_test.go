@@ -41,6 +41,10 @@ func contract(t *testing.T, e engine) {
 		{"settlements", contractSettlements},
 		{"lists", contractLists},
 		{"sealing", contractSealing},
+		{"terminals", contractTerminals},
+		{"purchases", contractPurchases},
+		{"sessions", contractSessions},
+		{"beside", contractBeside},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, e) })
 	}

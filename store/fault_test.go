@@ -57,7 +57,7 @@ func commitAsChild(place string) error {
 }
 
 // countUp commits the changes from eight callers, on purses that other processes count up too: each raises the
-// highest counter of one of four purses by one. It tells the name of each that is durable.
+// highest counter of one of four purses by one, and takes a serial number of its terminal. It tells the name of each that is durable.
 func countUp(s store.Store, process string, changes int64, pause time.Duration, durable func(name string)) error {
 	var taken atomic.Int64
 	var all sync.WaitGroup
@@ -67,10 +67,15 @@ func countUp(s store.Store, process string, changes int64, pause time.Duration, 
 			for n := taken.Add(1); n <= changes; n = taken.Add(1) {
 				name := fmt.Sprintf("%s: %d", process, n)
 				at := store.PurseKey{KeySet: "demo", Card: fmt.Sprint(n % 4), Purse: "EP"}
-				err := s.Commit(context.Background(), change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+				c := change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
 					p.Highest++
+					if _, ok := p.Terminal().Next(); !ok {
+						return nil, errRefused
+					}
 					return entries(name), nil
-				}))
+				})
+				c.Terminal = terminalOf(at)
+				err := s.Commit(context.Background(), c)
 				if err != nil {
 					failed <- err
 					return
@@ -89,9 +94,21 @@ func countUp(s store.Store, process string, changes int64, pause time.Duration, 
 func counted(t testing.TB, s store.Store) (sum int) {
 	t.Helper()
 	for n := range 4 {
-		look(t, s, store.PurseKey{KeySet: "demo", Card: fmt.Sprint(n), Purse: "EP"}, func(p *store.Purse) { sum += p.Highest + 1 })
+		at := store.PurseKey{KeySet: "demo", Card: fmt.Sprint(n), Purse: "EP"}
+		c := change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+			sum += p.Highest + 1
+			assert.EqualValues(t, p.Highest+1, p.Terminal().Last, "as many serial numbers as changes")
+			return nil, nil
+		})
+		c.Terminal = terminalOf(at)
+		require.NoError(t, s.Commit(t.Context(), c))
 	}
 	return sum
+}
+
+// terminalOf is the terminal whose serial numbers are taken with a purse of countUp.
+func terminalOf(at store.PurseKey) store.TerminalKey {
+	return store.TerminalKey{KeySet: at.KeySet, Terminal: at.Card}
 }
 
 // sound fails unless SQLite finds nothing wrong in the file.

@@ -18,6 +18,10 @@ func (b *batch) flush() error {
 		{"new attempts", b.newAttempts, &b.do.insertAttempts},
 		{"attempts", b.judgedAttempts, &b.do.updateAttempts},
 		{"settlements", b.changedSettlements, &b.do.putSettlements},
+		{"terminals", b.beside.changedTerminals, &b.do.beside.putTerminals},
+		{"new purchases", b.beside.newPurchases, &b.do.beside.insertPurchases},
+		{"purchases", b.beside.judgedPurchases, &b.do.beside.updatePurchases},
+		{"sessions", b.beside.changedSessions, &b.do.beside.putSession},
 		{"audit entries", b.entries, &b.do.insertEntries},
 	} {
 		rows, err := part.rows()

@@ -1,4 +1,5 @@
-// Package store is the signer's durable state: what every purse has proved, all transactions, and the record.
+// Package store is the signer's durable state: what every purse has proved, all transactions, the terminals' serial numbers, the
+// readers' sessions, and the record.
 //
 // The unit of work is a [Change]: a pure decision on one purse. The store loads the purse as it is, under its row lock,
 // lets the change decide, and writes what changed together with the audit entries, in one database transaction that it
@@ -21,7 +22,8 @@ type PurseKey struct {
 // NoCounter is the Highest of a purse whose card has proved nothing yet.
 const NoCounter = -1
 
-// Purse is all that a decision may look at and change. Counters go to 65536: one past the last that a card can answer.
+// Purse is all that a decision may look at and change: one purse, and what its change named beside it. Counters go to 65536: one
+// past the last that a card can answer.
 type Purse struct {
 	Key PurseKey
 	// Highest is the highest online counter that a right MAC1 or TAC proved, NoCounter for a purse never seen.
@@ -34,6 +36,11 @@ type Purse struct {
 	attempts    []*Attempt    // at the counters that were read, in the order of commit
 	highestRead int           // the highest when the decision began
 	named       Change        // what the decision may look at
+
+	// What the change named beside the purse; each nil when it named none, or none is there.
+	terminal *Terminal
+	purchase *Purchase
+	session  *ReaderSession
 }
 
 // Card is what is kept per card, for both purses together.

@@ -22,6 +22,20 @@ func (s *SQLite) Settlement(ctx context.Context, id string) (PurseKey, Settlemen
 	return key, settlement, readError(err)
 }
 
+// Purchase returns a recorded purchase, or ErrNotFound.
+func (s *SQLite) Purchase(ctx context.Context, purse PurseKey, key AttemptKey) (Purchase, error) {
+	_, p, err := scanPurchase(s.readers.QueryRowContext(ctx, `SELECT `+purchaseColumns+` FROM purchases
+		WHERE key_set = ? AND card = ? AND purse = ? AND counter = ? AND random = ?`,
+		purse.KeySet, purse.Card, purse.Purse, key.Counter, key.Random))
+	return p, readError(err)
+}
+
+// ReaderSession returns a session, or ErrNotFound.
+func (s *SQLite) ReaderSession(ctx context.Context, id string) (ReaderSession, error) {
+	session, err := scanSession(s.readers.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM reader_sessions WHERE id = ?`, id))
+	return session, readError(err)
+}
+
 // indexed is a column, with a plus before it where its index would be the wrong one to use: without a card, a page is read in
 // the order of commit, not by sorting a whole key set.
 func (f Filter) indexed(column string) string {

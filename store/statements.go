@@ -22,6 +22,8 @@ type statements struct {
 	purses, attempts, settlements statement
 	// Writes: one row each.
 	putPurses, putCards, insertAttempts, updateAttempts, putSettlements, insertEntries statement
+
+	beside besideStatements
 }
 
 func newStatements() *statements {
@@ -73,6 +75,7 @@ func newStatements() *statements {
 			width: 13,
 		},
 		insertEntries: statement{text: `INSERT INTO audit_entries (idx, entry) VALUES %s`, width: 2},
+		beside:        newBesideStatements(),
 	}
 }
 
@@ -95,10 +98,10 @@ type connection struct {
 
 // close finalises every statement; the connection would stay open behind one that was left.
 func (s *statements) close() (err error) {
-	for _, one := range []*statement{
+	for _, one := range append(s.beside.all(),
 		&s.begin, &s.commit, &s.rollback, &s.head, &s.putHead, &s.try, &s.purses, &s.attempts, &s.settlements,
 		&s.putPurses, &s.putCards, &s.insertAttempts, &s.updateAttempts, &s.putSettlements, &s.insertEntries,
-	} {
+	) {
 		for _, stmt := range one.prepared {
 			if stmt != nil {
 				err = errors.Join(err, stmt.Close())

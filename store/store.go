@@ -9,19 +9,25 @@ import (
 
 // Errors of the store.
 var (
-	// ErrNotFound: no such transaction or settlement.
+	// ErrNotFound: no such transaction, settlement, purchase or session.
 	ErrNotFound = errors.New("not found")
 	// ErrUnavailable: the database did not take the change; nothing of it may leave.
 	ErrUnavailable = errors.New("the store is unavailable")
 )
 
-// Change is one decision on one purse.
+// Change is one decision on one purse, or on what it names beside one.
 type Change struct {
 	Purse PurseKey
 	// Counters are the counters, beside the purse's highest, whose attempts Decide will look at.
 	Counters []int
 	// Settlement names the settlement to load instead of the pending one; "" is the pending one.
 	Settlement string
+	// Terminal names the terminal whose next serial number Decide will take; the zero key is none.
+	Terminal TerminalKey
+	// Purchase names, by OFFSN and R in Purse, the purchase that Decide will look at or record; nil is none.
+	Purchase *AttemptKey
+	// Session names the reader's session that Decide will look at or begin; "" is none.
+	Session string
 	// Decide is pure: it changes p and returns the entries to record, the first of which gets index. It runs inside the
 	// transaction, and again when the transaction must be tried again, so it must set its results anew each time. An
 	// error leaves the purse as it was and is returned by Commit as it is.
@@ -47,6 +53,10 @@ type Store interface {
 	Attempt(ctx context.Context, purse PurseKey, key AttemptKey) (Attempt, error)
 	// Settlement returns a settlement and the purse that it belongs to, or ErrNotFound.
 	Settlement(ctx context.Context, id string) (PurseKey, Settlement, error)
+	// Purchase returns a recorded purchase by its natural key, or ErrNotFound.
+	Purchase(ctx context.Context, purse PurseKey, key AttemptKey) (Purchase, error)
+	// ReaderSession returns a session, or ErrNotFound.
+	ReaderSession(ctx context.Context, id string) (ReaderSession, error)
 	// List returns the recorded transactions that f chooses, with their purses, in the order of commit.
 	List(ctx context.Context, f Filter) ([]Listed, error)
 	// Entries calls yield with each audit entry from index on, in order, until it returns false.

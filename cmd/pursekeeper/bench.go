@@ -19,6 +19,7 @@ import (
 // benchCmd measures.
 type benchCmd struct {
 	Load benchLoadCmd `cmd:"" help:"AuthorizeLoad beside the bare PKCS#11 loop that makes the same calls, in one run."`
+	TACs benchTACsCmd `cmd:"" name:"tacs" help:"Verify a file of purchase TACs, a million by default, and find the forged ones."`
 }
 
 // benchLoadCmd measures a load four ways on a throw-away development token: the bare PKCS#11 loop, the signer in process,

@@ -108,7 +108,7 @@ func TestServeInProduction(t *testing.T) {
 	text := h.read("pursekeeper.yaml")
 	begin, end := strings.Index(text, `  - name: "demo"`), strings.Index(text, `  - name: "mine"`)
 	require.Less(t, begin, end)
-	text = strings.ReplaceAll(text[:begin]+text[end:], `"demo", "demo-sm4", "mine"`, "mine")
+	text = strings.ReplaceAll(text[:begin]+text[end:], `"demo", "demo-sm4", "demo-issuance", "mine"`, "mine")
 	h.write("pursekeeper.yaml", text)
 	config := h.config("production.yaml", production)
 	status, out := run(t, []string{"serve", "--check", "--config", config})

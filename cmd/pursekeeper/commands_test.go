@@ -146,6 +146,10 @@ func TestUsage(t *testing.T) {
 		{[]string{"bench", "load", "--for", "soon"}, "--for"},
 		{[]string{"bench", "load", "--for", "0s"}, "--for: 0s, expected at least 1ms"},
 		{[]string{"bench", "load", "--callers", "0"}, "--callers: 0, expected at least 1"},
+		{[]string{"bench", "tacs", "--count", "0"}, "--count: 0, expected at least 1"},
+		{[]string{"bench", "tacs", "--count", "5", "--forge", "6"}, "--forge: 6, expected 0 to --count"},
+		{[]string{"bench", "tacs", "--cards=-1"}, "--cards: -1, expected at least 0"},
+		{[]string{"bench", "tacs", "--algorithm", "DES"}, "--algorithm"},
 		{[]string{"card"}, "expected"},
 		{[]string{"card", "unlock"}, "missing flags"},
 		{[]string{"vectors", "replay", "--target", "moon"}, "--target"},
@@ -161,7 +165,7 @@ func TestUsage(t *testing.T) {
 	}
 	status, out := run(t, []string{"--help"})
 	assert.Zero(t, status)
-	for _, command := range []string{"dev", "serve", "demo", "vectors replay", "bench load", "card unlock"} {
+	for _, command := range []string{"dev", "serve", "demo", "vectors replay", "bench load", "bench tacs", "card unlock"} {
 		assert.Contains(t, out, "\n  "+command)
 	}
 }

@@ -43,7 +43,7 @@ type devFolder struct {
 func (f devFolder) path(name string) string { return filepath.Join(f.dir, name) }
 
 // devRoles have a certificate each.
-var devRoles = []string{"platform", "reader", "officer", "auditor"}
+var devRoles = []string{"platform", "reader", "officer", "auditor", "personaliser"}
 
 // prepare makes what is missing, imports keys that the token does not have, and returns the configuration. Test keys that
 // cannot be read or merged are refused before anything is made.
@@ -168,7 +168,7 @@ func merge(before *config.Config, wanted []testKeySet) (sets []devSet, missing [
 	named := map[string]bool{}
 	for _, set := range wanted {
 		if named[set.Name] {
-			return nil, nil, fmt.Errorf("key set %q is there twice (%s are built in)", set.Name, "demo and demo-sm4")
+			return nil, nil, fmt.Errorf("key set %q is there twice (%s are built in)", set.Name, demoNames)
 		}
 		named[set.Name] = true
 		at := slices.IndexFunc(sets, func(s devSet) bool { return s.Name == set.Name })
@@ -211,7 +211,7 @@ func newDevKey(set testKeySet, key testKey) (devKey, error) {
 	return devKey{
 		KeySpec: hsm.KeySpec{
 			Label: fmt.Sprintf("%s/%v/%d", set.Name, key.Kind, key.Version), Kind: key.Kind, Algorithm: set.Algorithm,
-			Boundary: devBoundary(set.Algorithm, key.Kind), KCV: value, IssuerLevels: len(set.IssuerFactors),
+			Boundary: set.keyBoundary(key.Kind), KCV: value, IssuerLevels: len(set.IssuerFactors),
 		},
 		Version: key.Version, clear: key.MasterKey,
 	}, nil

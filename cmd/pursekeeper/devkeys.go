@@ -26,6 +26,8 @@ type testKeySet struct {
 	Algorithm     suite.Algorithm `json:"algorithm"`
 	IssuerFactors []string        `json:"issuerFactors"`
 	Keys          []testKey       `json:"keys"`
+
+	boundary keyderive.Boundary // of all its keys; 0 is devBoundary's
 }
 
 type testKey struct {
@@ -124,19 +126,54 @@ var demoMasters = map[keyderive.Kind]clearKey{
 	keyderive.KindInternalAuth: "2B4C6D8EA0B1C2D3E4F5061728394A5B",
 }
 
-// demoIssuer is the issuer factor of both demonstration key sets.
+// issuanceMasters are published test keys too, and others: two key sets of one algorithm never hold the same master.
+var issuanceMasters = map[keyderive.Kind]clearKey{
+	keyderive.KindPurchase:      "46E1B6D17B85F1AC29A47EFFFB91C5D3",
+	keyderive.KindLoad:          "FC841AD9F0E5ADF5778A07D9920F34FD",
+	keyderive.KindUnload:        "4C5B85D6C84FA4531332BAFB8C7E8B80",
+	keyderive.KindOverdraft:     "D6BEE4171BF23D445117B86ED8B23E27",
+	keyderive.KindTAC:           "45DE328CCDAB64C5B30244EC834F7EAD",
+	keyderive.KindPINUnblock:    "A997F7BDC27C0C9E213FC0E3DFA619A6",
+	keyderive.KindPINReload:     "DAC09643914D1DCC24774BDE6079D654",
+	keyderive.KindMaintenance:   "D1940850E43EA67A3932431F98C331A5",
+	keyderive.KindControl:       "671B961310D304E9D9195D492A0CE375",
+	keyderive.KindInternalAuth:  "D5A94AC998E6EE91261410B92BAAD8D4",
+	keyderive.KindReader:        "B1B679F4CB71A1E0E93E2B89F0CBDBE2",
+	keyderive.KindReaderControl: "98C8FD791D7261F3EBD2B5934260AE2C",
+}
+
+// demoIssuer is the issuer factor of all demonstration key sets.
 const demoIssuer = "1000100010001000"
 
-// demoKeySets are the two key sets that every development signer has.
+// demoNames are the key sets of demoKeySets.
+const demoNames = "demo, demo-sm4 and demo-issuance"
+
+// demoKeySets are the key sets that every development signer has. demo-issuance has its masters where card keys can be written to
+// cards from: at the CARD boundary, all of them.
 func demoKeySets() []testKeySet {
-	sets := []testKeySet{{Name: "demo", Algorithm: suite.TDES}, {Name: "demo-sm4", Algorithm: suite.SM4}}
-	for i := range sets {
-		sets[i].IssuerFactors = []string{demoIssuer}
-		for _, kind := range keyderive.Kinds() {
-			sets[i].Keys = append(sets[i].Keys, testKey{Kind: kind, Version: 1, MasterKey: demoMasters[kind]})
+	return []testKeySet{
+		demoKeySet("demo", suite.TDES, demoMasters, 0),
+		demoKeySet("demo-sm4", suite.SM4, demoMasters, 0),
+		demoKeySet("demo-issuance", suite.TDES, issuanceMasters, keyderive.BoundaryCard),
+	}
+}
+
+func demoKeySet(name string, alg suite.Algorithm, masters map[keyderive.Kind]clearKey, boundary keyderive.Boundary) testKeySet {
+	set := testKeySet{Name: name, Algorithm: alg, IssuerFactors: []string{demoIssuer}, boundary: boundary}
+	for _, kind := range keyderive.Kinds() {
+		if master, ok := masters[kind]; ok {
+			set.Keys = append(set.Keys, testKey{Kind: kind, Version: 1, MasterKey: master})
 		}
 	}
-	return sets
+	return set
+}
+
+// keyBoundary is where a key of the set goes.
+func (s testKeySet) keyBoundary(kind keyderive.Kind) keyderive.Boundary {
+	if s.boundary != 0 {
+		return s.boundary
+	}
+	return devBoundary(s.Algorithm, kind)
 }
 
 // devBoundary is the strictest boundary that SoftHSM can keep: it has no SM4, and no key-XOR-key derivation.

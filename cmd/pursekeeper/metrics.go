@@ -21,6 +21,9 @@ var (
 	metricGroups     = describe("store_commits_total", "Group commits.")
 	metricChanges    = describe("store_changes_total", "Changes in group commits.")
 	metricCommitting = describe("store_commit_seconds_total", "Time in group commits.")
+	metricExposed    = prometheus.NewDesc("pursekeeper_key_exposed",
+		"1 when the holder of the PIN can take card keys of a TOKEN master out of the token, 0 when it refused; none when it was not tried.",
+		[]string{"key"}, nil)
 )
 
 func describe(name, help string) *prometheus.Desc {
@@ -46,6 +49,9 @@ func (n *node) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricInFlight, float64(token.InFlight))
 	gauge(metricWaiting, float64(token.Waiting))
 	gauge(metricHanging, float64(token.Hanging))
+	for _, found := range n.token.Findings() {
+		ch <- prometheus.MustNewConstMetric(metricExposed, prometheus.GaugeValue, truth(found.Extractable), found.Label)
+	}
 	total(metricWrittenOff, token.WrittenOff)
 	total(metricDiscarded, token.Discarded)
 	total(metricRecoveries, token.Recoveries)

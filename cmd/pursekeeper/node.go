@@ -36,6 +36,7 @@ type node struct {
 	signer  *signer.Signer
 	metrics *rpc.Metrics
 	all     *prometheus.Registry
+	found   *findings
 	again   chan os.Signal // SIGHUP: an operator's order to try a refused PIN again
 }
 
@@ -45,7 +46,7 @@ const gcPercent = 400
 
 // newNode opens everything, from the token up, and records that it runs.
 func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node, err error) {
-	n = &node{config: cfg, log: log, all: prometheus.NewRegistry(), again: make(chan os.Signal, 1)}
+	n = &node{config: cfg, log: log, all: prometheus.NewRegistry(), found: newFindings(), again: make(chan os.Signal, 1)}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -66,13 +67,16 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	if n.store, err = store.OpenSQLite(ctx, cfg.SQLite); err != nil {
 		return n, err
 	}
-	sets, err := keySets(cfg, n.token, latched != nil)
+	sets, err := keySets(cfg, n.token, n.found, latched != nil)
 	if err != nil {
 		return n, err
 	}
 	n.metrics = rpc.NewMetrics(n.all)
 	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
-	if n.signer, err = signer.New(signer.Config{Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm}); err != nil {
+	n.signer, err = signer.New(signer.Config{
+		Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+	})
+	if err != nil {
 		return n, err
 	}
 	if latched != nil {
@@ -101,7 +105,10 @@ func openToken(ctx context.Context, cfg *config.Config, log *slog.Logger) (*hsm.
 func tokenConfig(cfg *config.Config, log *slog.Logger) (hsm.Config, error) {
 	c := hsm.Config{
 		Module: cfg.Token.Module, TokenLabel: cfg.Token.Label, Log: log, PIN: cfg.Token.PIN.Read,
-		InFlight: cfg.Token.InFlight, Queue: cfg.Token.Queue, Hang: cfg.Token.Hang,
+		InFlight: cfg.Token.InFlight, Queue: cfg.Token.Queue, Hang: cfg.Token.Hang, Profile: cfg.Token.Profile,
+	}
+	if !c.Profile.Tested {
+		log.Warn("the token's profile was not tested on hardware", "profile", c.Profile.Name)
 	}
 	for _, set := range cfg.KeySets {
 		for _, key := range set.Keys {
@@ -123,8 +130,9 @@ func keySpec(set config.KeySet, key config.Key) hsm.KeySpec {
 	}
 }
 
-// keySets binds the configuration's key sets to the token's keys; later, when the token cannot tell yet which it has.
-func keySets(cfg *config.Config, token *hsm.Token, later bool) ([]signer.KeySet, error) {
+// keySets binds the configuration's key sets to the token's keys; later, when the token cannot tell yet which it has. A destroyed key
+// is bound to nothing: it is there to be listed.
+func keySets(cfg *config.Config, token *hsm.Token, found *findings, later bool) ([]signer.KeySet, error) {
 	sets := make([]signer.KeySet, 0, len(cfg.KeySets))
 	for _, set := range cfg.KeySets {
 		s := signer.KeySet{
@@ -132,16 +140,15 @@ func keySets(cfg *config.Config, token *hsm.Token, later bool) ([]signer.KeySet,
 			MAC1Failures: set.MAC1Failures, TACVersion: set.TACVersion,
 		}
 		for _, key := range set.Keys {
-			if key.State == signer.Destroyed {
-				continue
+			version := signer.Version{Kind: key.Kind, Number: key.Version, State: key.State, Boundary: key.Boundary, KCV: key.KCV}
+			if key.State != signer.Destroyed {
+				handle, err := bind(token, key.Label, set.Algorithm, later)
+				if err != nil {
+					return nil, fmt.Errorf("key set %s: %w", set.Name, err)
+				}
+				version.Key, version.Exposure = handle, found.of(key)
 			}
-			handle, err := bind(token, key.Label, set.Algorithm, later)
-			if err != nil {
-				return nil, fmt.Errorf("key set %s: %w", set.Name, err)
-			}
-			s.Versions = append(s.Versions, signer.Version{
-				Kind: key.Kind, Number: key.Version, State: key.State, Boundary: key.Boundary, KCV: key.KCV, Key: handle,
-			})
+			s.Versions = append(s.Versions, version)
 		}
 		sets = append(sets, s)
 	}
@@ -173,35 +180,13 @@ func (k lateKey) Lend(ctx context.Context, path keyderive.Path, use func(keyderi
 	return key.Lend(ctx, path, use)
 }
 
-// exposures tries to extract a card key from each TOKEN master and says what came of it (DESIGN, §2). A key that fails closed
-// cannot be tried: that is recorded too, and readiness names it.
-func (n *node) exposures(ctx context.Context) (findings []audit.Entry) {
-	for _, set := range n.config.KeySets {
-		for _, key := range set.Keys {
-			if key.Boundary == keyderive.BoundaryToken && key.State != signer.Destroyed {
-				findings = append(findings, n.exposure(ctx, set, key))
-			}
-		}
+// LendCards implements keyderive.ManyLender.
+func (k lateKey) LendCards(ctx context.Context, path keyderive.Path, cards []keyderive.Factor, use func(int, keyderive.Card) error) error {
+	key, err := k.token.Key(k.label)
+	if err != nil {
+		return err
 	}
-	return findings
-}
-
-func (n *node) exposure(ctx context.Context, set config.KeySet, key config.Key) audit.Entry {
-	finding := audit.Entry{
-		Event: audit.KeyExposure, KeySet: set.Name, Boundary: key.Boundary.String(),
-		Key: &audit.Key{Set: set.Name, Kind: key.Kind.String(), Version: key.Version, KCV: key.KCV.String()},
-	}
-	found, err := n.token.Exposure(ctx, key.Label)
-	switch {
-	case err != nil:
-		finding.Outcome, finding.Detail = "NOT_TRIED", err.Error()
-	case found.Extractable:
-		finding.Outcome, finding.Detail = "EXTRACTABLE_BY_PIN_HOLDER", found.Detail
-	default:
-		finding.Outcome, finding.Detail = "NOT_EXTRACTABLE", found.Detail
-	}
-	n.log.Info("key exposure", "key", key.Label, "found", finding.Outcome, "detail", finding.Detail)
-	return finding
+	return key.LendCards(ctx, path, cards, use)
 }
 
 // ready computes on every key and asks the store.

@@ -31,7 +31,13 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+// executableVariable tells a second process of this test binary (hsmtest.OnOpenCryptoki) where the program is.
+const executableVariable = "PURSEKEEPER_TEST_EXECUTABLE"
+
 func withBinary(m *testing.M) (status int, err error) {
+	if executable = os.Getenv(executableVariable); executable != "" {
+		return m.Run(), nil
+	}
 	dir, err := os.MkdirTemp("", "pursekeeper-binary-")
 	if err != nil {
 		return 1, err
@@ -47,6 +53,9 @@ func withBinary(m *testing.M) (status int, err error) {
 	}
 	if out, err := exec.Command("go", append(arguments, ".")...).CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	if err := os.Setenv(executableVariable, executable); err != nil {
+		return 1, err
 	}
 	return m.Run(), nil
 }

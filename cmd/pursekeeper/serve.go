@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -68,7 +70,7 @@ func refusePublishedKeys(cfg *config.Config) error {
 		return nil
 	}
 	for _, set := range cfg.KeySets {
-		for _, master := range demoMasters {
+		for _, master := range slices.Concat(slices.Collect(maps.Values(demoMasters)), slices.Collect(maps.Values(issuanceMasters))) {
 			published, err := master.checkValue(set.Algorithm)
 			if err != nil {
 				return err

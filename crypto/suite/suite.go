@@ -8,6 +8,7 @@ package suite
 import (
 	"crypto/cipher"
 	"crypto/des" //nolint:gosec // the purse is specified with DES; EPURSE.md §4
+	"crypto/subtle"
 	"fmt"
 
 	"github.com/emmansun/gmsm/sm4"
@@ -76,13 +77,17 @@ func (a Algorithm) BlockSize() int {
 }
 
 // New opens the suite's block cipher under a 16-byte key: two-key EDE (K1‖K2, used as K1‖K2‖K1) or SM4.
-// A key K‖K makes 3DES single DES under K (EPURSE.md §3).
+// A key K‖K makes 3DES single DES under K (EPURSE.md §3), and is opened as that: the same blocks for a third of the work. That a
+// key is K‖K is no secret, for every session and TAC key of the 3DES suite is.
 func (a Algorithm) New(key []byte) (cipher.Block, error) {
 	if len(key) != KeySize {
 		return nil, fmt.Errorf("%v key: %d bytes, expected %d", a, len(key), KeySize)
 	}
 	switch a {
 	case TDES:
+		if subtle.ConstantTimeCompare(key[:8], key[8:]) == 1 {
+			return NewDES(key[:8])
+		}
 		var ede [24]byte // on this stack frame, wiped below; the library copies it into its schedule
 		copy(ede[:], key)
 		copy(ede[16:], key[:8])

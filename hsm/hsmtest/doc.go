@@ -25,6 +25,12 @@
 // Calls are calls of the C interface. The binding makes two for one Sign, Encrypt, Decrypt, WrapKey, GetAttributeValue or
 // GetSlotList: one for the length, one for the answer.
 //
-// A mechanism that SoftHSM lacks is added where its functions' wrappers are: in module/special.c, with the function marked
-// SPECIAL in module/functions.h.
+// # Mechanisms that SoftHSM lacks
+//
+//	token, control := hsmtest.NewSM4Token(t)                            // SM4 and key-XOR-key derivation
+//	token, control := hsmtest.NewVendorToken(t, hsmtest.Mechanisms{…})  // some of them, or a token that is stricter
+//
+// The same module computes them, with OpenSSL's SM4, under the numbers of [Mechanisms], which no vendor has. Keys are objects of
+// the SoftHSM token, found again by the next process, with the attributes and rights that they were made with; module/mark.h says
+// how. Its keys are test keys: SoftHSM behind it holds them readable. Faults and counts are as above.
 package hsmtest

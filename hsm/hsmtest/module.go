@@ -69,7 +69,10 @@ func buildModule(cache string) (string, error) {
 	return path, os.Rename(filepath.Join(work, moduleName), path)
 }
 
-// compileArguments come before the sources; the libraries come after.
+// libraries come after the sources: libcrypto has SM4, for the mechanisms that a test asks for (vendor.go).
+var libraries = []string{"-ldl", "-lpthread", "-lcrypto"}
+
+// compileArguments come before the sources.
 func compileArguments() []string {
 	return []string{"-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror",
 		"-shared", "-fPIC", "-fvisibility=hidden",
@@ -81,13 +84,13 @@ func compileArguments() []string {
 func buildKey(compiler []string) (string, error) {
 	version, err := exec.Command(compiler[0], slices.Concat(compiler[1:], []string{"--version"})...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("no C compiler %s (apt-get install gcc libc6-dev): %w", strings.Join(compiler, " "), err)
+		return "", fmt.Errorf("no C compiler %s (apt-get install gcc libc6-dev libssl-dev): %w", strings.Join(compiler, " "), err)
 	}
 	sum := sha256.New()
 	field := func(content string) { fmt.Fprintf(sum, "%d %s\n", len(content), content) }
 	field(strings.Join(compiler, " "))
 	field(string(version))
-	field(strings.Join(compileArguments(), " "))
+	field(strings.Join(slices.Concat(compileArguments(), libraries), " "))
 	err = eachSource(func(name string, content []byte) error {
 		field(name)
 		field(string(content))
@@ -108,7 +111,7 @@ func compile(compiler []string, dir string) error {
 	if err != nil {
 		return err
 	}
-	command := exec.Command(compiler[0], append(arguments, "-ldl", "-lpthread")...)
+	command := exec.Command(compiler[0], append(arguments, libraries...)...)
 	command.Dir = dir
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

@@ -19,6 +19,8 @@ type Token struct {
 	SOPIN    string // the security officer's
 	ConfPath string // SoftHSM's configuration
 
+	Mechanisms Mechanisms // what the module adds to SoftHSM's: of a vendor token alone
+
 	env []string
 }
 
@@ -62,7 +64,7 @@ func NewFaultToken(tb testing.TB, opts ...Option) (*Token, *Control) {
 	module := BuildModule(tb)
 	token := NewToken(tb, opts...)
 	control := newControl(tb)
-	token.setenv(tb, forwardVariable+"="+token.Module, controlVariable+"="+control.path)
+	token.setenv(tb, forwardVariable+"="+token.Module, controlVariable+"="+control.path, vendorVariable+"=")
 	token.Module = module
 	return token, control
 }

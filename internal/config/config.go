@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/signer"
 )
 
 // Config is a validated configuration. All names of files are absolute or relative to the working folder.
@@ -32,6 +33,8 @@ type Config struct {
 	KeySets         []KeySet
 	RequestTimeout  time.Duration
 	ShutdownTimeout time.Duration
+	ChallengeLife   time.Duration
+	SessionLife     time.Duration
 	LogLevel        slog.Level
 }
 
@@ -47,6 +50,12 @@ const (
 
 // maxRequestTimeout is below the time that a connection is given to write its answer.
 const maxRequestTimeout = time.Minute
+
+// The longest lives of what a reader's secure module proves.
+const (
+	maxChallengeLife = 10 * time.Minute
+	maxSessionLife   = 7 * 24 * time.Hour
+)
 
 // Read reads and validates a file. The error is an *Invalid where the file could be read.
 func Read(path string) (*Config, error) {
@@ -85,10 +94,12 @@ func New(file File, dir string) (*Config, error) {
 	config.Clients = c.clients(file)
 	config.KeySets = c.keySets(file.KeySets)
 	config.RequestTimeout = c.duration("limits.requestTimeout", file.Limits.RequestTimeout, DefaultRequestTimeout, 10*time.Millisecond)
-	if config.RequestTimeout > maxRequestTimeout {
-		c.refuse("limits.requestTimeout", "%v: expected at most %v", config.RequestTimeout, maxRequestTimeout)
-	}
+	c.atMost("limits.requestTimeout", config.RequestTimeout, maxRequestTimeout)
 	config.ShutdownTimeout = c.duration("limits.shutdownTimeout", file.Limits.ShutdownTimeout, DefaultShutdownTimeout, 10*time.Millisecond)
+	config.ChallengeLife = c.duration("limits.challengeLife", file.Limits.ChallengeLife, signer.DefaultChallengeLife, time.Second)
+	c.atMost("limits.challengeLife", config.ChallengeLife, maxChallengeLife)
+	config.SessionLife = c.duration("limits.sessionLife", file.Limits.SessionLife, signer.DefaultSessionLife, time.Second)
+	c.atMost("limits.sessionLife", config.SessionLife, maxSessionLife)
 	config.LogLevel = c.level(file.Log)
 	if len(c.problems) > 0 {
 		return nil, &Invalid{"configuration", c.problems}
@@ -135,6 +146,12 @@ func (c *checker) duration(field, text string, fallback, least time.Duration) ti
 		c.refuse(field, "%q: expected a time of at least %v, such as %v", text, least, fallback)
 	}
 	return d
+}
+
+func (c *checker) atMost(field string, d, most time.Duration) {
+	if d > most {
+		c.refuse(field, "%v: expected at most %v", d, most)
+	}
 }
 
 func (c *checker) level(file LogFile) slog.Level {

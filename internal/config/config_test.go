@@ -21,6 +21,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -109,9 +110,12 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
 	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, false}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
 	assert.Equal(t, filepath.Join(dir, "state.db"), c.SQLite)
+	assert.Equal(t, []any{2 * time.Minute, 8 * time.Hour}, []any{c.ChallengeLife, c.SessionLife})
 	assert.Equal(t, []any{DefaultRequestTimeout, DefaultShutdownTimeout, slog.LevelInfo}, []any{c.RequestTimeout, c.ShutdownTimeout, c.LogLevel})
 	assert.Equal(t, []policy.Client{{Name: "platform", Identity: "spiffe://pursekeeper.example/platform", Role: policy.Platform,
 		KeySets: []string{"demo", "demo-sm4"}, MaxAmountFen: 100000}}, c.Clients)
+
+	assert.Equal(t, hsm.Profile{Name: "softhsm", Tested: true}, c.Token.Profile)
 
 	demo, sm4 := c.KeySets[0], c.KeySets[1]
 	assert.Equal(t, []any{"demo", suite.TDES, "Asia/Shanghai", 9, map[int]int{2: 1}},
@@ -174,6 +178,10 @@ func TestWhatIsRefused(t *testing.T) {
 		{"log level", "store:", "log: {level: all}\nstore:", "log.level"},
 		{"no time", "store:", "limits: {requestTimeout: 0s}\nstore:", "limits.requestTimeout"},
 		{"too much time", "store:", "limits: {requestTimeout: 61s}\nstore:", "limits.requestTimeout"},
+		{"a challenge for long", "store:", "limits: {challengeLife: 11m}\nstore:", "limits.challengeLife"},
+		{"a challenge for nothing", "store:", "limits: {challengeLife: 10ms}\nstore:", "limits.challengeLife"},
+		{"a session for ever", "store:", "limits: {sessionLife: 169h}\nstore:", "limits.sessionLife"},
+		{"a session for nothing", "store:", "limits: {sessionLife: 8}\nstore:", "limits.sessionLife"},
 
 		{"no client", goodClients(), "", "clients: missing"},
 		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},
@@ -216,8 +224,13 @@ func TestWhatIsRefused(t *testing.T) {
 		{"short kcv", loadKey, strings.Replace(loadKey, "0A1B2C", "0A1B", 1), "keySets[0].keys[0].kcv"},
 		{"label twice", "label: other", "label: demo/load/1", `keySets[0].keys[1].label: "demo/load/1" is there twice`},
 		{"label of another script", "label: other", "label: 圈存", "keySets[0].keys[1].label: "},
-		{"tac in the token", `boundary: CARD, kcv: "8ca64d"`, `boundary: TOKEN, kcv: "8ca64d"`, "keySets[0].keys[2].boundary: TOKEN: the token has no key-XOR-key derivation, which the tac key needs; use CARD"},
-		{"SM4 in the token", "boundary: PROCESS", "boundary: TOKEN", "keySets[1].keys[0].boundary: TOKEN: the token has no SM4; use PROCESS"},
+		{"tac in the token", `boundary: CARD, kcv: "8ca64d"`, `boundary: TOKEN, kcv: "8ca64d"`, "keySets[0].keys[2].boundary: TOKEN: a token of profile softhsm has no key-XOR-key derivation, which the tac key needs; use CARD"},
+		{"SM4 in the token", "boundary: PROCESS", "boundary: TOKEN", "keySets[1].keys[0].boundary: TOKEN: a token of profile softhsm has no SM4; use PROCESS"},
+		{"SM4 beside the token", "boundary: PROCESS", "boundary: CARD", "keySets[1].keys[0].boundary: CARD: a token of profile softhsm has no SM4; use PROCESS"},
+		{"a token that derives nothing", "hang: 7s", "profile: opencryptoki", "keySets[0].keys[0].boundary: TOKEN: a token of profile opencryptoki does not derive keys with 3DES; use CARD"},
+		{"token profile", "hang: 7s", "profile: hsm", `token.profile: token profile "hsm" is not shipped, expected one of [softhsm`},
+		{"token profile file", "hang: 7s", "profile: ./none.yaml", "token.profile: "},
+		{"token profile file with another content", "hang: 7s", "profile: cards/own.yaml", `token.profile: token profile: [2:1] unknown field "issuerFactors"`},
 		{"one master in two versions", `kcv: "012345", label: other`, `kcv: "0A1B2C", label: other`, "keySets[0].keys[1].kcv: 0A1B2C is also another key of this set, of kind load"},
 		{"a TAC key that does not verify", "{kind: tac, version: 1, state: active", "{kind: tac, version: 1, state: suspended", "a tac key of version 1 that verifies"},
 		{"one master in two sets", "algorithm: SM4", "algorithm: 3DES", "keySets[1].keys[0].kcv: 0A1B2C is also the load key of key set demo"},
@@ -322,4 +335,33 @@ func TestAdminBeyondLoopbackIsSaidToBeInsecure(t *testing.T) {
 	c, err := readText(t, folder(t), strings.Replace(good, "admin: 127.0.0.1:7444", "admin: 0.0.0.0:7444\nadminInsecureNonLoopback: true", 1))
 	require.NoError(t, err)
 	assert.Equal(t, "0.0.0.0:7444", c.Admin)
+}
+
+// The boundaries that a key may have are those that its token can keep, by the token's profile.
+func TestBoundariesAreTheTokens(t *testing.T) {
+	const all = "name: all\nxorKeys: 0x8000001B\nsm4: {keyType: 0x80000001, ecb: 0x80000002, cbc: 0x80000003, deriveEcb: 0x80000004}\n"
+	for _, test := range []struct{ name, profile, tac, sm4, says string }{
+		{"all in the token", "./all.yaml", "TOKEN", "TOKEN", ""},
+		{"all at the card", "./all.yaml", "CARD", "CARD", ""},
+		{"less than it could", "./all.yaml", "PROCESS", "PROCESS", ""},
+		{"the fold alone", "thales-luna", "TOKEN", "PROCESS", ""},
+		{"SM4 where there is none", "thales-luna", "TOKEN", "CARD", "keySets[1].keys[0].boundary: CARD: a token of profile thales-luna has no SM4; use PROCESS"},
+		{"SM4 without derivation", "westone", "CARD", "CARD", ""},
+		{"SM4 in a token that does not derive it", "westone", "CARD", "TOKEN", "boundary: TOKEN: a token of profile westone does not derive keys with SM4; use CARD"},
+		{"a tac key where halves do not fold", "westone", "TOKEN", "CARD", "keySets[0].keys[2].boundary: TOKEN: a token of profile westone has no key-XOR-key"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := folder(t)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(all), 0o600))
+			text := strings.Replace(good, "hang: 7s", "profile: "+test.profile, 1)
+			text = strings.Replace(text, `boundary: CARD, kcv: "8ca64d"`, `boundary: `+test.tac+`, kcv: "8ca64d"`, 1)
+			c, err := readText(t, dir, strings.Replace(text, "boundary: PROCESS", "boundary: "+test.sm4, 1))
+			if test.says != "" {
+				require.ErrorContains(t, err, test.says)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, strings.TrimSuffix(filepath.Base(test.profile), ".yaml"), c.Token.Profile.Name)
+		})
+	}
 }

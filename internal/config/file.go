@@ -42,6 +42,9 @@ type TokenFile struct {
 	PIN source.Spec `yaml:"pin"`
 	// SoftHSMConf is put in SOFTHSM2_CONF, which tells SoftHSM where its tokens are. Left out: the environment's own.
 	SoftHSMConf string `yaml:"softhsmConf"`
+	// Profile is what the token can do, and by which numbers: softhsm, opencryptoki, thales-luna, thales-protectserver or westone, or
+	// the path of a profile file, which holds a slash or a dot. Left out, softhsm.
+	Profile string `yaml:"profile"`
 	// InFlight is how many calls may be inside the library at once, 1 to 256; left out, 2.
 	InFlight *int `yaml:"inFlight"`
 	// Queue is how many callers may wait for the token, 1 to 1048576; one more is refused at once. Left out, 256.
@@ -110,14 +113,15 @@ func (f *IssuerFactorsFile) UnmarshalYAML(decode func(any) error) error {
 
 // KeyFile is one master key. The key is in the token; this says which it is and what it may do.
 type KeyFile struct {
-	// Kind is purchase, load, unload, overdraft, tac, pin-unblock, pin-reload, maintenance, control or internal-auth.
+	// Kind is purchase, load, unload, overdraft, tac, pin-unblock, pin-reload, maintenance, control,
+	// internal-auth, reader or reader-control.
 	Kind string `yaml:"kind"`
 	// Version is the card's KVER, 1 to 255.
 	Version int `yaml:"version"`
 	// State is pre-active, active, suspended, deactivated, compromised or destroyed.
 	State string `yaml:"state"`
-	// Boundary is TOKEN, CARD or PROCESS: how far from the token the key's use reaches. For now SM4 needs PROCESS, and of 3DES
-	// tac and pin-reload CARD at least.
+	// Boundary is TOKEN, CARD or PROCESS: how far from the token the key's use reaches. The token's profile says which of them it can
+	// keep; with softhsm SM4 needs PROCESS, and of 3DES tac and pin-reload CARD at least.
 	Boundary string `yaml:"boundary"`
 	// KCV is the key's check value, six hex digits. A key of the token with another is not used.
 	KCV string `yaml:"kcv"`
@@ -131,6 +135,10 @@ type LimitsFile struct {
 	RequestTimeout string `yaml:"requestTimeout"`
 	// ShutdownTimeout is how long requests in flight may take to end when the service is told to stop; left out, 20s.
 	ShutdownTimeout string `yaml:"shutdownTimeout"`
+	// ChallengeLife is how long a reader's secure module has to answer a challenge, 1s to 10m; left out, 2m.
+	ChallengeLife string `yaml:"challengeLife"`
+	// SessionLife is how long a session with an authenticated module lives, 1s to 168h; left out, 8h.
+	SessionLife string `yaml:"sessionLife"`
 }
 
 // LogFile is the log, which goes to standard error.

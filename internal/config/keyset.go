@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 	_ "time/tzdata" // a machine without a time zone database must not put another date into a MAC
 
@@ -120,19 +118,7 @@ func (c *checker) location(field, name string) *time.Location {
 
 // profile is a shipped one, or a file's: a shipped name has neither slash nor dot.
 func (c *checker) profile(field, name string) (purse.Profile, bool) {
-	var profile purse.Profile
-	var err error
-	if !strings.ContainsAny(name, "/.") {
-		profile, err = purse.ShippedProfile(name)
-	} else if path, found := c.existing(field, name); !found {
-		return profile, false
-	} else if data, readErr := os.ReadFile(path); readErr != nil {
-		err = readErr
-	} else {
-		profile, err = purse.ParseProfile(data)
-	}
-	c.err(field, err)
-	return profile, err == nil
+	return named(c, field, name, purse.ShippedProfile, purse.ParseProfile)
 }
 
 // issuer settles where the levels above the card come from, in the profile and in the set alike. Two answers that differ are
@@ -243,13 +229,21 @@ func (c *checker) master(field string, key Key, set KeySet, all catalogue) {
 	}
 }
 
-// boundary refuses what no token of today's can do.
+// boundary refuses what the token cannot do, as its profile has it. Whether the profile is right is for the token's own tests.
 func (c *checker) boundary(field string, key Key, algorithm suite.Algorithm) {
+	if c.device == nil || key.Boundary == 0 || !key.Kind.Valid() || !algorithm.Valid() {
+		return // refused already
+	}
+	token := *c.device
+	strictest := token.Strictest(key.Kind, algorithm)
 	switch {
-	case algorithm == suite.SM4 && key.Boundary != 0 && key.Boundary != keyderive.BoundaryProcess:
-		c.refuse(field, "%v: the token has no SM4; use PROCESS", key.Boundary)
-	case algorithm == suite.TDES && key.Kind.Folds() && key.Boundary == keyderive.BoundaryToken:
-		c.refuse(field, "TOKEN: the token has no key-XOR-key derivation, which the %v key needs; use CARD", key.Kind)
+	case key.Boundary >= strictest:
+	case strictest == keyderive.BoundaryProcess:
+		c.refuse(field, "%v: a token of profile %s has no %v; use PROCESS", key.Boundary, token.Name, algorithm)
+	case token.Strictest(keyderive.KindLoad, algorithm) == keyderive.BoundaryToken:
+		c.refuse(field, "%v: a token of profile %s has no key-XOR-key derivation, which the %v key needs; use %v", key.Boundary, token.Name, key.Kind, strictest)
+	default:
+		c.refuse(field, "%v: a token of profile %s does not derive keys with %v; use %v", key.Boundary, token.Name, algorithm, strictest)
 	}
 }
 

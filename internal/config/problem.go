@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/pursekeeper/pursekeeper/hsm"
 )
 
 // Problem is one thing that is wrong with a configuration.
@@ -37,8 +39,9 @@ func (e *Invalid) Error() string {
 
 // checker collects problems. The makers of the validated types write to it and go on.
 type checker struct {
-	dir         string // that file names are relative to
-	development bool   // the token is for development
+	dir         string       // that file names are relative to
+	development bool         // the token is for development
+	device      *hsm.Profile // what the token can do; nil when its profile was refused
 	problems    []Problem
 }
 

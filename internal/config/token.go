@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/source"
 )
 
@@ -15,6 +17,7 @@ type Token struct {
 	Label       string
 	PIN         *source.Source
 	SoftHSMConf string // empty: the environment's own
+	Profile     hsm.Profile
 	InFlight    int
 	Queue       int
 	Hang        time.Duration
@@ -31,10 +34,37 @@ func (c *checker) token(file TokenFile) Token {
 	if file.SoftHSMConf != "" {
 		t.SoftHSMConf, _ = c.existing("token.softhsmConf", file.SoftHSMConf)
 	}
+	if profile, ok := c.tokenProfile("token.profile", file.Profile); ok {
+		t.Profile, c.device = profile, &profile
+	}
 	t.InFlight = c.count("token.inFlight", file.InFlight, DefaultInFlight, 256)
 	t.Queue = c.count("token.queue", file.Queue, DefaultQueue, 1<<20)
 	t.Hang = c.duration("token.hang", file.Hang, DefaultHang, 100*time.Millisecond)
 	return t
+}
+
+// tokenProfile is a shipped one, or a file's: a shipped name has neither slash nor dot.
+func (c *checker) tokenProfile(field, name string) (hsm.Profile, bool) {
+	if name == "" {
+		name = hsm.ProfileSoftHSM
+	}
+	return named(c, field, name, hsm.ShippedProfile, hsm.ParseProfile)
+}
+
+// named finds what goes by a shipped name or is in a file.
+func named[T any](c *checker, field, name string, shipped func(string) (T, error), parse func([]byte) (T, error)) (value T, ok bool) {
+	var err error
+	if !strings.ContainsAny(name, "/.") {
+		value, err = shipped(name)
+	} else if path, found := c.existing(field, name); !found {
+		return value, false
+	} else if data, readErr := os.ReadFile(path); readErr != nil {
+		err = readErr
+	} else {
+		value, err = parse(data)
+	}
+	c.err(field, err)
+	return value, err == nil
 }
 
 // count is a number from 1 to most.

@@ -17,6 +17,7 @@ var arrows = map[string][]string{
 	"keyderive/*":        {"keyderive", "crypto/*", "internal/secret"},
 	"purse":              {"crypto/*"},
 	"purse/softcard":     {"purse", "keyderive", "crypto/*", "internal/secret"}, // a card in software, for tests and the demo
+	"purse/softreader":   {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
 	"policy":             {},
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
@@ -26,7 +27,8 @@ var arrows = map[string][]string{
 	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
-	"hsm/hsmtest":        {"hsm/softhsm"},
+	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
+	"hsm/hsmtest":        {"hsm/softhsm", "hsm/opencryptoki"},
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
 	"signer":             append([]string{"signer/ledger"}, belowSigner...),

@@ -10,9 +10,15 @@ import (
 
 // getChallenge is GET CHALLENGE of 4 or 8 bytes; no Le is the profile's length. It is good for the next command alone.
 func (c *Card) getChallenge(a purse.APDU, _ []byte) ([]byte, error) {
+	challenge, err := drawChallenge(a, c.profile, c.random)
+	c.session.challenge = challenge
+	return challenge, err
+}
+
+func drawChallenge(a purse.APDU, profile purse.Profile, random io.Reader) ([]byte, error) {
 	n := a.Expect
 	if n == 0 {
-		n = c.profile.ChallengeLen()
+		n = profile.ChallengeLen()
 	}
 	if err := first(parameters(a, 0x00, 0x00), length(a, 0)); err != nil {
 		return nil, err
@@ -21,10 +27,9 @@ func (c *Card) getChallenge(a purse.APDU, _ []byte) ([]byte, error) {
 		return nil, refusal(purse.SWLength)
 	}
 	challenge := make([]byte, n)
-	if _, err := io.ReadFull(c.random, challenge); err != nil {
+	if _, err := io.ReadFull(random, challenge); err != nil {
 		return nil, err
 	}
-	c.session.challenge = challenge
 	return challenge, nil
 }
 

@@ -28,6 +28,7 @@ func TestPersonaliseRefuses(t *testing.T) {
 		"overdraft: only ED":                       func(o *softcard.Options) { o.EP.Overdraft = 1 },
 		"overdraft: only ED has a limit":           func(o *softcard.Options) { o.ED.Overdraft = purse.MaxLimit + 1 },
 		`keys: unknown kind "loads"`:               func(o *softcard.Options) { o.Keys["loads"] = []softcard.Key{{}} },
+		`keys: unknown kind "reader"`:              func(o *softcard.Options) { o.Keys[purse.KeyReader] = []softcard.Key{{}} },
 		"keys: two load keys with index 01":        func(o *softcard.Options) { o.Keys[purse.KeyLoad] = []softcard.Key{{Index: 1}, {Index: 1}} },
 		"binaries: file 15 of 1 bytes":             func(o *softcard.Options) { o.Binaries[0x15] = []byte{1} },
 		"binaries: file 1F of 1 bytes":             func(o *softcard.Options) { o.Binaries[0x1F] = []byte{1} },

@@ -14,6 +14,12 @@ import (
 
 const macLen = cbcmac.Size
 
+// keyring is the keys of a card or a module, and all that is computed under them.
+type keyring struct {
+	Algorithm suite.Algorithm `json:"algorithm"`
+	Keys      []storedKey     `json:"testKeys"`
+}
+
 // Diversify derives a card key from a master: level after level, the root's factor first (EPURSE.md §2). It is the card
 // maker's own computation, for test masters; the service's is package keyderive.
 //
@@ -44,6 +50,14 @@ func TestOnlyMasters() map[purse.KeyKind]KeyValue {
 		purse.KeyMaintenance:  {0x9E, 0x68, 0x3E, 0x5D, 0xFD, 0xAB, 0xA2, 0xDA, 0xD0, 0xBC, 0xFB, 0xFE, 0x92, 0x7A, 0x1C, 0x3E},
 		purse.KeyControl:      {0x0D, 0x1E, 0x2F, 0x3C, 0x4B, 0x5A, 0x69, 0x78, 0x87, 0x96, 0xA5, 0xB4, 0xC3, 0xD2, 0xE1, 0xF0},
 		purse.KeyInternalAuth: {0x2B, 0x4C, 0x6D, 0x8E, 0xA0, 0xB1, 0xC2, 0xD3, 0xE4, 0xF5, 0x06, 0x17, 0x28, 0x39, 0x4A, 0x5B},
+	}
+}
+
+// TestOnlyModuleMasters is TestOnlyMasters for the keys of a reader's secure module, which its device number diversifies.
+func TestOnlyModuleMasters() map[purse.KeyKind]KeyValue {
+	return map[purse.KeyKind]KeyValue{
+		purse.KeyReader:        {0x5D, 0x1F, 0x80, 0xC2, 0x6A, 0x33, 0x97, 0x0E, 0xB4, 0x48, 0xD9, 0x75, 0x21, 0xEC, 0x06, 0xFB},
+		purse.KeyReaderControl: {0xA9, 0x62, 0x1B, 0xD4, 0x7F, 0x08, 0xC3, 0x9C, 0x55, 0xEE, 0x30, 0x87, 0x4A, 0x13, 0xFD, 0xB6},
 	}
 }
 
@@ -88,7 +102,7 @@ func decrypt(block cipher.Block, data []byte) []byte {
 var errNoKey = errors.New("no such key")
 
 // key finds the card's key of a kind by its index.
-func (s *state) key(kind purse.KeyKind, index byte) (storedKey, error) {
+func (s *keyring) key(kind purse.KeyKind, index byte) (storedKey, error) {
 	for _, key := range s.Keys {
 		if key.Kind == kind && key.Index == index {
 			return key, nil
@@ -98,7 +112,7 @@ func (s *state) key(kind purse.KeyKind, index byte) (storedKey, error) {
 }
 
 // firstKey is the card's key of a kind for commands that name none.
-func (s *state) firstKey(kind purse.KeyKind) (storedKey, error) {
+func (s *keyring) firstKey(kind purse.KeyKind) (storedKey, error) {
 	for _, key := range s.Keys {
 		if key.Kind == kind {
 			return key, nil
@@ -108,7 +122,7 @@ func (s *state) firstKey(kind purse.KeyKind) (storedKey, error) {
 }
 
 // tacKey is the TAC key of the version of the transaction's key, or the first where no version fits.
-func (s *state) tacKey(version purse.KVER) (storedKey, error) {
+func (s *keyring) tacKey(version purse.KVER) (storedKey, error) {
 	for _, key := range s.Keys {
 		if key.Kind == purse.KeyTAC && key.Version == version {
 			return key, nil
@@ -118,10 +132,10 @@ func (s *state) tacKey(version purse.KVER) (storedKey, error) {
 }
 
 // open is the block cipher of a card key.
-func (s *state) open(key storedKey) (cipher.Block, error) { return s.Algorithm.New(key.Value) }
+func (s *keyring) open(key storedKey) (cipher.Block, error) { return s.Algorithm.New(key.Value) }
 
 // sessionCipher derives the session key of a transaction (EPURSE.md §3): 8 bytes used as single DES, or 16 bytes of SM4.
-func (s *state) sessionCipher(key storedKey, in [8]byte) (cipher.Block, error) {
+func (s *keyring) sessionCipher(key storedKey, in [8]byte) (cipher.Block, error) {
 	block, err := s.open(key)
 	if err != nil {
 		return nil, err
@@ -133,7 +147,7 @@ func (s *state) sessionCipher(key storedKey, in [8]byte) (cipher.Block, error) {
 }
 
 // foldedCipher is the key of TACs and of RELOAD PIN: the halves folded, or SM4 whole (EPURSE.md §4, §6).
-func (s *state) foldedCipher(key storedKey) (cipher.Block, error) {
+func (s *keyring) foldedCipher(key storedKey) (cipher.Block, error) {
 	if s.Algorithm == suite.SM4 {
 		return s.open(key)
 	}
@@ -164,7 +178,7 @@ func verifyMAC(block cipher.Block, got purse.MAC, sw purse.SW, parts ...[]byte) 
 }
 
 // messagingMAC is the secure-messaging MAC of EPURSE.md §4 from iv.
-func (s *state) messagingMAC(key storedKey, iv, data []byte) (purse.MAC, error) {
+func (s *keyring) messagingMAC(key storedKey, iv, data []byte) (purse.MAC, error) {
 	whole, err := s.open(key)
 	if err != nil {
 		return purse.MAC{}, err

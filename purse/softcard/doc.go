@@ -11,6 +11,8 @@
 // What outlives the power is one value, which a command replaces in one step: see Card.TearAt. Card.Snapshot writes it,
 // Restore makes a card of it.
 //
+// A [Module] is a secure module in software: of a reader that keeps keys, or of a terminal (EPURSE.md §7).
+//
 // It is the other side of the wire, so it shares no MAC path with the host: of this project it uses the bare constructions
 // of crypto and the types and parsers of purse, and lays out and computes every MAC itself.
 package softcard

@@ -14,24 +14,33 @@ func (c *Card) unseal(a purse.APDU, kind purse.KeyKind, challenge []byte) ([]byt
 	if err != nil {
 		return nil, key, refusal(purse.SWKeyIndex)
 	}
-	n := len(a.Data) - macLen
-	switch {
-	case n < 0:
-		return nil, key, refusal(purse.SWLength)
-	case len(challenge) != c.profile.ChallengeLen():
-		return nil, key, refusal(purse.SWNoChallenge)
-	}
-	iv := make([]byte, c.state.Algorithm.BlockSize())
-	copy(iv, challenge)
-	covered := concat([]byte{a.CLA, a.INS, a.P1, a.P2, byte(len(a.Data))}, a.Data[:n])
-	want, err := c.state.messagingMAC(key, iv, covered)
+	data, err := c.state.unseal(c.profile, a, key, challenge)
 	if err != nil {
 		return nil, key, err
 	}
-	if !cbcmac.Equal(want, purse.MAC(a.Data[n:])) {
-		return nil, key, refusal(purse.SWSecureMAC)
+	return data, key, c.step()
+}
+
+// unseal is the check of one secure command under key.
+func (s *keyring) unseal(profile purse.Profile, a purse.APDU, key storedKey, challenge []byte) ([]byte, error) {
+	n := len(a.Data) - macLen
+	switch {
+	case n < 0:
+		return nil, refusal(purse.SWLength)
+	case len(challenge) != profile.ChallengeLen():
+		return nil, refusal(purse.SWNoChallenge)
 	}
-	return a.Data[:n], key, c.step()
+	iv := make([]byte, s.Algorithm.BlockSize())
+	copy(iv, challenge)
+	covered := concat([]byte{a.CLA, a.INS, a.P1, a.P2, byte(len(a.Data))}, a.Data[:n])
+	want, err := s.messagingMAC(key, iv, covered)
+	if err != nil {
+		return nil, err
+	}
+	if !cbcmac.Equal(want, purse.MAC(a.Data[n:])) {
+		return nil, refusal(purse.SWSecureMAC)
+	}
+	return a.Data[:n], nil
 }
 
 // bare is unseal of a command that carries nothing but its MAC.
@@ -45,14 +54,18 @@ func (c *Card) bare(a purse.APDU, challenge []byte) error {
 
 // unwrap decrypts the data of a secure command and takes it out of its frame.
 func (c *Card) unwrap(key storedKey, data []byte) ([]byte, error) {
-	block, err := c.state.open(key)
+	return c.state.unwrap(c.profile, key, data)
+}
+
+func (s *keyring) unwrap(profile purse.Profile, key storedKey, data []byte) ([]byte, error) {
+	block, err := s.open(key)
 	if err != nil {
 		return nil, err
 	}
 	if len(data) == 0 || len(data)%block.BlockSize() != 0 {
 		return nil, refusal(purse.SWLength)
 	}
-	plain, err := c.profile.Unframe(c.state.Algorithm, decrypt(block, data))
+	plain, err := profile.Unframe(s.Algorithm, decrypt(block, data))
 	if err != nil {
 		return nil, refusal(purse.SWData)
 	}
@@ -209,31 +222,48 @@ func (c *Card) updateRecord(a purse.APDU, challenge []byte) ([]byte, error) {
 	return nil, c.commit(next)
 }
 
-// writeKey is WRITE KEY: the profile's row tells which kind of key comes. It replaces the first key of that kind, which
-// keeps its index and version; a kind that the card has not yet gets the profile's key index and version 1.
+// writeKey is WRITE KEY: the profile's row tells which kind of key comes; a kind of a reader's module is 6A86. It replaces the
+// first key of that kind, which keeps its index and version; a kind that the card has not yet gets the profile's key index and
+// version 1, for EPURSE.md §6 does not say what of the header is a version.
 func (c *Card) writeKey(a purse.APDU, challenge []byte) ([]byte, error) {
 	data, key, err := c.unseal(a, purse.KeyControl, challenge)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := c.unwrap(key, data)
+	kind, value, err := c.state.received(c.profile, a, key, data)
 	if err != nil {
 		return nil, err
 	}
-	if len(plain) != 4+len(KeyValue{}) {
-		return nil, refusal(purse.SWData)
-	}
-	kind, ok := c.profile.KindOf(purse.KeyRow{P1: a.P1, P2: a.P2, Header: [4]byte(plain)})
-	if !ok {
+	if kind.OfModule() {
 		return nil, refusal(purse.SWParameters)
 	}
-	written := storedKey{Kind: kind, Index: c.profile.KeyIndex(), Version: 1, Value: plain[4:]}
 	next := c.state.clone()
-	at := slices.IndexFunc(next.Keys, func(k storedKey) bool { return k.Kind == kind })
-	if at < 0 {
-		next.Keys = append(next.Keys, written)
-	} else {
-		next.Keys[at].Value = written.Value
-	}
+	next.put(storedKey{Kind: kind, Index: c.profile.KeyIndex(), Version: 1, Value: value})
 	return nil, c.commit(next)
+}
+
+// received takes the kind and the key out of the data of a WRITE KEY whose MAC was right.
+func (s *keyring) received(profile purse.Profile, a purse.APDU, control storedKey, data []byte) (kind purse.KeyKind, value []byte, err error) {
+	plain, err := s.unwrap(profile, control, data)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(plain) != 4+len(KeyValue{}) {
+		return "", nil, refusal(purse.SWData)
+	}
+	kind, ok := profile.KindOf(purse.KeyRow{P1: a.P1, P2: a.P2, Header: [4]byte(plain)})
+	if !ok {
+		return "", nil, refusal(purse.SWParameters)
+	}
+	return kind, plain[4:], nil
+}
+
+// put replaces the value of the first key of the kind, or adds the key. The keys must not be shared with another ring.
+func (s *keyring) put(written storedKey) {
+	at := slices.IndexFunc(s.Keys, func(k storedKey) bool { return k.Kind == written.Kind })
+	if at < 0 {
+		s.Keys = append(s.Keys, written)
+		return
+	}
+	s.Keys[at].Value = written.Value
 }

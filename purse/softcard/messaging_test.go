@@ -252,6 +252,11 @@ func TestPersonalisationByWriteKey(t *testing.T) {
 		for _, kind := range purse.KeyKinds() {
 			row, err := h.profile.KeyRow(kind)
 			require.NoError(h.t, err)
+			if kind.OfModule() {
+				value := secret.Take(make([]byte, 16))
+				h.refused(purse.SWParameters, h.secure(purse.WriteKey{Row: row, KeyValue: value}))
+				continue
+			}
 			value := secret.Copy(diversified[kind][0].Value[:])
 			h.ok(h.secure(purse.WriteKey{Row: row, KeyValue: value}))
 			value.Wipe()
@@ -260,6 +265,10 @@ func TestPersonalisationByWriteKey(t *testing.T) {
 		h.buy(purse.TTIPurchaseEP, 1, 1)
 		h.unload(1)
 		h.overdraft(1)
+		h.ok(h.secure(purse.UpdateBinary{P1: 0x96, Data: []byte{1}}))
+		h.ok(h.secure(purse.PINUnblock{PIN: pin(h.t, "123456")}))
+		h.ok(h.reload("98765"))
+		h.ok(h.authenticate(8))
 
 		unknown := purse.KeyRow{P1: 0x7F}
 		value := secret.Take(make([]byte, 16))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
@@ -93,7 +94,7 @@ func Personalise(o Options) (*Card, error) {
 		return nil, err
 	}
 	s := &state{
-		Format: snapshotFormat, Algorithm: o.Algorithm, Profile: o.Profile.File(), ALG: byte(o.ALG), AID: o.AID, RequirePIN: o.RequirePIN,
+		Format: snapshotFormat, keyring: keyring{Algorithm: o.Algorithm}, Profile: o.Profile.File(), ALG: byte(o.ALG), AID: o.AID, RequirePIN: o.RequirePIN,
 		ED: account(o.ED), EP: account(o.EP), PINTries: pinTries, ControlTries: controlTries,
 		Proves: make(map[purse.TTI]prove), Binaries: make(map[byte]hexBytes), Records: make(map[byte][]hexBytes),
 	}
@@ -146,7 +147,7 @@ func (o Options) check() error {
 		refuse("overdraft: only ED has a limit, of three bytes")
 	}
 	for kind, keys := range o.Keys {
-		if !isKind(kind) {
+		if !goesOnCard(kind) {
 			refuse("keys: unknown kind %q", string(kind))
 		}
 		seen := make(map[byte]bool)
@@ -175,13 +176,9 @@ func (o Options) check() error {
 	return errors.Join(wrong...)
 }
 
-func isKind(kind purse.KeyKind) bool {
-	for _, known := range purse.KeyKinds() {
-		if kind == known {
-			return true
-		}
-	}
-	return false
+// goesOnCard reports whether a card has keys of the kind.
+func goesOnCard(kind purse.KeyKind) bool {
+	return slices.Contains(purse.KeyKinds(), kind) && !kind.OfModule()
 }
 
 func userFile(sfi byte) bool { return sfi >= 1 && sfi <= maxSFI && sfi != publicFile && sfi != logFile }

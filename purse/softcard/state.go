@@ -21,8 +21,8 @@ const snapshotFormat = "pursekeeper-softcard-v1"
 // state is all that outlives the power. Commands change a clone and put it in its place in one step; a state that a card
 // holds is never written to.
 type state struct {
-	Format     string            `json:"format"`
-	Algorithm  suite.Algorithm   `json:"algorithm"`
+	Format string `json:"format"`
+	keyring
 	Profile    purse.ProfileFile `json:"profile"`
 	ALG        byte              `json:"alg"`
 	AID        hexBytes          `json:"aid"`
@@ -41,7 +41,6 @@ type state struct {
 	Log    []hexBytes          `json:"log"` // newest first
 	Proves map[purse.TTI]prove `json:"proves"`
 
-	Keys     []storedKey         `json:"testKeys"`
 	Binaries map[byte]hexBytes   `json:"binaries"`
 	Records  map[byte][]hexBytes `json:"records"`
 }
@@ -176,7 +175,7 @@ func (s *state) check() error {
 		}
 	}
 	for _, key := range s.Keys {
-		if !isKind(key.Kind) || len(key.Value) != suite.KeySize {
+		if !goesOnCard(key.Kind) || len(key.Value) != suite.KeySize {
 			return fmt.Errorf("a key of kind %q, %d bytes", string(key.Kind), len(key.Value))
 		}
 	}

@@ -51,6 +51,8 @@ const (
 	SettlementExpired  Outcome = "SETTLEMENT_EXPIRED"
 	Contradiction      Outcome = "CONTRADICTION"
 	CardLocked         Outcome = "CARD_LOCKED"
+	TerminalExhausted  Outcome = "TERMINAL_EXHAUSTED"
+	SessionExpired     Outcome = "SESSION_EXPIRED"
 )
 
 // OutcomeOf is the outcome that tells a recorded state: APPROVED for an open attempt.

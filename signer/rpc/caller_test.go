@@ -31,6 +31,13 @@ const (
 	confirmUnload      = pursekeeperv1connect.SignerServiceConfirmUnloadProcedure
 	authorizeOverdraft = pursekeeperv1connect.SignerServiceAuthorizeOverdraftProcedure
 	confirmOverdraft   = pursekeeperv1connect.SignerServiceConfirmOverdraftProcedure
+
+	beginPurchase    = pursekeeperv1connect.ReaderServiceBeginPurchaseProcedure
+	completePurchase = pursekeeperv1connect.ReaderServiceCompletePurchaseProcedure
+	challenge        = pursekeeperv1connect.ReaderServiceChallengeProcedure
+	authenticate     = pursekeeperv1connect.ReaderServiceAuthenticateProcedure
+	sealFrame        = pursekeeperv1connect.ReaderServiceSealProcedure
+	openFrame        = pursekeeperv1connect.ReaderServiceOpenProcedure
 )
 
 // The demonstration load of both suites.

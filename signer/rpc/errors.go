@@ -24,6 +24,7 @@ func wire(err error) *connect.Error {
 		notFound *signer.NotFoundError
 		denied   *policy.Denied
 		already  *connect.Error
+		boundary *signer.BoundaryError
 	)
 	switch {
 	case errors.As(err, &already):
@@ -35,6 +36,8 @@ func wire(err error) *connect.Error {
 	case errors.As(err, &notFound):
 		// Not its name: a transaction's carries the card's number, and what an error says ends up in the logs of callers.
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("%s: is not known", notFound.Field))
+	case errors.As(err, &boundary):
+		return connect.NewError(connect.CodeFailedPrecondition, boundary)
 	case errors.Is(err, hsm.ErrBusy):
 		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):

@@ -18,7 +18,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/signer"
 )
 
-// MaxRequest is the largest request in bytes.
+// MaxRequest is the largest request in bytes, but for VerifyTacs: MaxBatchRequest.
 const MaxRequest = 64 << 10
 
 // compressFrom is the length in bytes from which an answer is compressed for a caller that takes it so: pages of transactions and
@@ -35,11 +35,6 @@ type Config struct {
 
 // service implements the generated handler interfaces.
 type service struct {
-	// What has no method yet answers unimplemented.
-	pursekeeperv1connect.UnimplementedSignerServiceHandler
-	pursekeeperv1connect.UnimplementedReaderServiceHandler
-	pursekeeperv1connect.UnimplementedKeyServiceHandler
-
 	signer  *signer.Signer
 	metrics *Metrics
 	log     *slog.Logger
@@ -68,6 +63,7 @@ func NewHandler(c Config) *Handler {
 	options := []connect.HandlerOption{
 		strictCodecs(),
 		connect.WithReadMaxBytes(MaxRequest),
+		batchLimit(),
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.observed)),
 		connect.WithRecover(func(_ context.Context, spec connect.Spec, _ http.Header, bug any) error {

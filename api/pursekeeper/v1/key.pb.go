@@ -260,10 +260,11 @@ func (x *KeyVersion) GetExposureDetail() string {
 }
 
 type UnlockCardRequest struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	KeySet     string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
-	CardSerial string                 `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
-	IssuerId   string                 `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	KeySet string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
+	// Application serial number, or READER- and the 16 hex digits of a device number.
+	CardSerial string `protobuf:"bytes,2,opt,name=card_serial,json=cardSerial,proto3" json:"card_serial,omitempty"`
+	IssuerId   string `protobuf:"bytes,3,opt,name=issuer_id,json=issuerId,proto3" json:"issuer_id,omitempty"`
 	// Why, in the officer's words; it is recorded. 1 to 500 bytes.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields

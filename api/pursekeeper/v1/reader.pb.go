@@ -496,9 +496,10 @@ func (x *ChallengeRequest) GetKeyVersion() uint32 {
 
 type ChallengeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// APPROVED or KEY_NOT_ACTIVE.
-	Outcome   Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
-	SessionId string  `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// APPROVED, KEY_NOT_ACTIVE or CARD_LOCKED (the device, by repeated wrong proofs).
+	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
+	// It is the calling client's alone.
+	SessionId string `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// The signer's challenge, 16 hex digits.
 	Challenge string `protobuf:"bytes,3,opt,name=challenge,proto3" json:"challenge,omitempty"`
 	// RFC 3339, UTC: until then the module must have answered.
@@ -661,7 +662,7 @@ func (x *AuthenticateRequest) GetDeviceProof() string {
 
 type AuthenticateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// VERIFIED, MAC_MISMATCH, SESSION_EXPIRED or KEY_NOT_ACTIVE.
+	// VERIFIED, MAC_MISMATCH, SESSION_EXPIRED, KEY_NOT_ACTIVE or CARD_LOCKED.
 	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
 	// The signer's proof, 16 hex digits, only when VERIFIED.
 	HostProof string `protobuf:"bytes,2,opt,name=host_proof,json=hostProof,proto3" json:"host_proof,omitempty"`

@@ -3553,7 +3553,7 @@ type PersonaliseCardResponse struct {
 	// APPROVED or KEY_NOT_ACTIVE.
 	Outcome Outcome     `protobuf:"varint,1,opt,name=outcome,proto3,enum=pursekeeper.v1.Outcome" json:"outcome,omitempty"`
 	Writes  []*KeyWrite `protobuf:"bytes,2,rep,name=writes,proto3" json:"writes,omitempty"`
-	// The control key that the commands go under.
+	// The control key that the commands go under; when KEY_NOT_ACTIVE, the key that is not active.
 	Key           *Key     `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	Boundary      Boundary `protobuf:"varint,4,opt,name=boundary,proto3,enum=pursekeeper.v1.Boundary" json:"boundary,omitempty"`
 	AuditIndex    uint64   `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`

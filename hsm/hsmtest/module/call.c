@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 
 #include "real.h"
-#include "session.h"
+#include "vendor.h"
 
 static pthread_mutex_t book = PTHREAD_MUTEX_INITIALIZER;
 static unsigned in_flight, finalizing, closing;
@@ -161,7 +161,7 @@ CK_RV call_setup(void)
 	if (!initialized) {
 		struct control *c = control_open();
 		const CK_FUNCTION_LIST *functions = real_load();
-		if (c != NULL && functions != NULL) {
+		if (c != NULL && functions != NULL && vendor_read()) {
 			control = c;
 			real = functions;
 		} else {
@@ -201,5 +201,25 @@ void call_closed_slot(CK_SLOT_ID slot)
 {
 	pthread_mutex_lock(&book);
 	session_remove_slot(slot);
+	pthread_mutex_unlock(&book);
+}
+
+struct operation call_operation(const struct call *call)
+{
+	struct operation operation = {0};
+	pthread_mutex_lock(&book);
+	struct session *s = session_find(call->handle);
+	if (s != NULL)
+		operation = s->operation;
+	pthread_mutex_unlock(&book);
+	return operation;
+}
+
+void call_operate(const struct call *call, const struct operation *operation)
+{
+	pthread_mutex_lock(&book);
+	struct session *s = session_find(call->handle);
+	if (s != NULL)
+		s->operation = *operation;
 	pthread_mutex_unlock(&book);
 }

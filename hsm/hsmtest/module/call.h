@@ -15,6 +15,7 @@
 #define PK_CALL_H
 
 #include "control.h"
+#include "session.h"
 
 enum kind {
 	KIND_GLOBAL,
@@ -49,5 +50,9 @@ void call_initialized(bool initialized);
 CK_SESSION_HANDLE call_opened(CK_SLOT_ID slot, CK_SESSION_HANDLE real);
 void call_closed(const struct call *call);
 void call_closed_slot(CK_SLOT_ID slot);
+
+/* call_operation reads the operation of the call's session, call_operate replaces it. A session that is gone has none. */
+struct operation call_operation(const struct call *call);
+void call_operate(const struct call *call, const struct operation *operation);
 
 #endif

@@ -3,8 +3,9 @@
  * row is 1; 0 stands for every function).
  *
  * A row is X(kind, name, parameters, arguments). SESSION: the first parameter is a session. SLOT: it is a slot. GLOBAL:
- * neither. The wrappers of these three are generated in forward.c; a SPECIAL function has a hand-written one in special.c,
- * and that is where a function goes that learns to do more than forward. */
+ * neither. The wrappers of these three are generated in forward.c; a SPECIAL function has a hand-written one, in special.c, or in
+ * object.c and key.c where it takes part in the mechanisms that a vendor adds, and that is where a function goes that learns to
+ * do more than forward. */
 #ifndef PK_FUNCTIONS_H
 #define PK_FUNCTIONS_H
 
@@ -36,22 +37,22 @@
 	X(SPECIAL, C_Login, (CK_SESSION_HANDLE session, CK_ULONG user, void *pin, CK_ULONG pin_len), (session, user, \
 		pin, pin_len)) \
 	X(SESSION, C_Logout, (CK_SESSION_HANDLE session), (session)) \
-	X(SESSION, C_CreateObject, (CK_SESSION_HANDLE session, void *template, CK_ULONG count, void *object), \
+	X(SPECIAL, C_CreateObject, (CK_SESSION_HANDLE session, void *template, CK_ULONG count, void *object), \
 		(session, template, count, object)) \
-	X(SESSION, C_CopyObject, (CK_SESSION_HANDLE session, CK_ULONG object, void *template, CK_ULONG count, void *copy), \
+	X(SPECIAL, C_CopyObject, (CK_SESSION_HANDLE session, CK_ULONG object, void *template, CK_ULONG count, void *copy), \
 		(session, object, template, count, copy)) \
 	X(SESSION, C_DestroyObject, (CK_SESSION_HANDLE session, CK_ULONG object), (session, object)) \
 	X(SESSION, C_GetObjectSize, (CK_SESSION_HANDLE session, CK_ULONG object, void *size), (session, object, size)) \
-	X(SESSION, C_GetAttributeValue, (CK_SESSION_HANDLE session, CK_ULONG object, void *template, CK_ULONG count), \
+	X(SPECIAL, C_GetAttributeValue, (CK_SESSION_HANDLE session, CK_ULONG object, void *template, CK_ULONG count), \
 		(session, object, template, count)) \
-	X(SESSION, C_SetAttributeValue, (CK_SESSION_HANDLE session, CK_ULONG object, void *template, CK_ULONG count), \
+	X(SPECIAL, C_SetAttributeValue, (CK_SESSION_HANDLE session, CK_ULONG object, void *template, CK_ULONG count), \
 		(session, object, template, count)) \
-	X(SESSION, C_FindObjectsInit, (CK_SESSION_HANDLE session, void *template, CK_ULONG count), (session, template, count)) \
+	X(SPECIAL, C_FindObjectsInit, (CK_SESSION_HANDLE session, void *template, CK_ULONG count), (session, template, count)) \
 	X(SESSION, C_FindObjects, (CK_SESSION_HANDLE session, void *objects, CK_ULONG max, void *count), \
 		(session, objects, max, count)) \
 	X(SESSION, C_FindObjectsFinal, (CK_SESSION_HANDLE session), (session)) \
-	X(SESSION, C_EncryptInit, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG key), (session, mechanism, key)) \
-	X(SESSION, C_Encrypt, (CK_SESSION_HANDLE session, void *in, CK_ULONG in_len, void *out, void *out_len), \
+	X(SPECIAL, C_EncryptInit, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG key), (session, mechanism, key)) \
+	X(SPECIAL, C_Encrypt, (CK_SESSION_HANDLE session, void *in, CK_ULONG in_len, void *out, void *out_len), \
 		(session, in, in_len, out, out_len)) \
 	X(SESSION, C_EncryptUpdate, (CK_SESSION_HANDLE session, void *in, CK_ULONG in_len, void *out, void *out_len), \
 		(session, in, in_len, out, out_len)) \
@@ -98,13 +99,13 @@
 	X(SESSION, C_GenerateKeyPair, (CK_SESSION_HANDLE session, void *mechanism, void *public, \
 		CK_ULONG public_count, void *private, CK_ULONG private_count, void *public_key, void *private_key), \
 		(session, mechanism, public, public_count, private, private_count, public_key, private_key)) \
-	X(SESSION, C_WrapKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG wrapping, CK_ULONG key, void *out, \
+	X(SPECIAL, C_WrapKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG wrapping, CK_ULONG key, void *out, \
 		void *out_len), \
 		(session, mechanism, wrapping, key, out, out_len)) \
 	X(SESSION, C_UnwrapKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG unwrapping, void *wrapped, \
 		CK_ULONG wrapped_len, void *template, CK_ULONG count, void *key), \
 		(session, mechanism, unwrapping, wrapped, wrapped_len, template, count, key)) \
-	X(SESSION, C_DeriveKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG base, void *template, \
+	X(SPECIAL, C_DeriveKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG base, void *template, \
 		CK_ULONG count, void *key), \
 		(session, mechanism, base, template, count, key)) \
 	X(SESSION, C_SeedRandom, (CK_SESSION_HANDLE session, void *data, CK_ULONG data_len), (session, data, data_len)) \

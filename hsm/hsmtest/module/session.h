@@ -3,13 +3,24 @@
 #ifndef PK_SESSION_H
 #define PK_SESSION_H
 
+#include <stdbool.h>
+
 #include "functions.h"
+
+/* operation is an SM4 encryption between C_EncryptInit and C_Encrypt. It holds a test key in the clear, as all here does. */
+struct operation {
+	bool active;
+	bool cbc;
+	CK_BYTE key[16];
+	CK_BYTE iv[16];
+};
 
 struct session {
 	CK_SESSION_HANDLE handle;        /* what the caller has */
 	CK_SESSION_HANDLE real;          /* what the real module gave */
 	CK_SLOT_ID slot;
 	unsigned busy;                   /* calls on it now */
+	struct operation operation;
 	struct session *next;
 };
 

@@ -1,0 +1,97 @@
+package signer
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
+)
+
+// Exposure is what came of the try to take a card key out of a master (DESIGN, §2). The zero Exposure is of a key whose boundary
+// lets card keys out anyway.
+type Exposure struct {
+	Finding string // NOT_EXTRACTABLE, EXTRACTABLE_BY_PIN_HOLDER or NOT_TRIED
+	Detail  string // the same in words
+}
+
+// ListedKeySet is a key set as its officers see it.
+type ListedKeySet struct {
+	Name      string
+	Algorithm string
+	Profile   string
+	TimeZone  string
+	Keys      []ListedKey // in the order of EPURSE.md §1, and of their numbers
+}
+
+// ListedKey is one version of a key.
+type ListedKey struct {
+	Key      KeyUsed
+	State    KeyState
+	Exposure Exposure
+}
+
+// ListKeySets shows the key sets that the caller may see, in the order of their names; those that it may not are not named. A caller
+// that may see none is denied.
+func (s *Signer) ListKeySets(ctx context.Context, caller policy.Caller) ([]ListedKeySet, error) {
+	var grants []policy.Grant
+	var sets []*keySet
+	var denied error
+	for _, name := range slices.Sorted(maps.Keys(s.keySets)) {
+		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.ListKeySets, KeySet: name})
+		if err != nil {
+			denied = err
+			continue
+		}
+		grants, sets = append(grants, grant), append(sets, s.keySets[name])
+	}
+	if len(sets) > 0 {
+		return s.listKeySets(ctx, caller, grants, sets)
+	}
+	if denied == nil { // a signer without key sets has none to decide on
+		denied = &policy.Denied{Reason: "this signer has no key set"}
+	}
+	entry := s.entry(caller, policy.Grant{}, policy.ListKeySets, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
+	entry.Policy = s.policy.Digest()
+	if err := s.record(ctx, entry); err != nil {
+		return nil, err
+	}
+	return nil, denied
+}
+
+// outcomeListed is how a look at the key sets ends; its entry names them.
+const outcomeListed = "LISTED"
+
+// listKeySets is the operation behind the permissions: one for each set.
+func (s *Signer) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
+	listed, names := make([]ListedKeySet, len(sets)), make([]string, len(sets))
+	for i, set := range sets {
+		if len(grants) != len(sets) || !grants[i].Allows(policy.ListKeySets, set.Name) {
+			return nil, errNoGrant
+		}
+		listed[i], names[i] = set.listed(), set.Name
+	}
+	entry := s.entry(caller, grants[0], policy.ListKeySets, audit.Entry{Outcome: outcomeListed, Detail: strings.Join(names, " ")})
+	if err := s.record(ctx, entry); err != nil {
+		return nil, err
+	}
+	return listed, nil
+}
+
+func (s *keySet) listed() ListedKeySet {
+	l := ListedKeySet{Name: s.Name, Algorithm: s.Algorithm.String(), Profile: s.Profile.Name(), TimeZone: s.Location.String()}
+	for _, kind := range keyderive.Kinds() {
+		for _, number := range slices.Sorted(maps.Keys(s.versions[kind])) {
+			v := s.versions[kind][number]
+			key := ListedKey{Key: s.used(v), State: v.State}
+			if v.Exposure != nil {
+				key.Exposure = v.Exposure()
+			}
+			l.Keys = append(l.Keys, key)
+		}
+	}
+	return l
+}

@@ -1,0 +1,176 @@
+package store
+
+// beside is what the changes of a group named beside their purses, as it was read and as the group has made it.
+type beside struct {
+	terminals shelf[TerminalKey, Terminal]
+	purchases shelf[purchaseKey, *Purchase]
+	sessions  shelf[string, *ReaderSession]
+}
+
+// shelf holds things of one kind in the order of their first change, in which they are written.
+type shelf[K comparable, V any] struct {
+	all   map[K]*kept[K, V]
+	order []*kept[K, V]
+}
+
+// kept is one thing. What was read is never written to.
+type kept[K comparable, V any] struct {
+	key       K
+	read, now V
+}
+
+func (s *shelf[K, V]) hold(key K) {
+	if s.all[key] != nil {
+		return
+	}
+	if s.all == nil {
+		s.all = map[K]*kept[K, V]{}
+	}
+	one := &kept[K, V]{key: key}
+	s.all[key] = one
+	s.order = append(s.order, one)
+}
+
+// found puts what was read of a key.
+func (s *shelf[K, V]) found(key K, value V) {
+	if one := s.all[key]; one != nil {
+		one.read, one.now = value, value
+	}
+}
+
+func (c Change) purchase() purchaseKey { return purchaseKey{c.Purse, *c.Purchase} }
+
+func (b *beside) hold(c Change) {
+	if c.Terminal != (TerminalKey{}) {
+		b.terminals.hold(c.Terminal)
+	}
+	if c.Purchase != nil {
+		b.purchases.hold(c.purchase())
+	}
+	if c.Session != "" {
+		b.sessions.hold(c.Session)
+	}
+}
+
+// read loads all that is held.
+func (b *beside) read(on connection, do *besideStatements) error {
+	var asked []any
+	for _, t := range b.terminals.order {
+		asked = append(asked, t.key.KeySet, t.key.Terminal)
+	}
+	if err := do.terminals.read(on, asked, func(row scanner) error {
+		var key TerminalKey
+		var t Terminal
+		err := row.Scan(&key.KeySet, &key.Terminal, &t.Last)
+		b.terminals.found(key, t)
+		return err
+	}); err != nil {
+		return err
+	}
+	asked = nil
+	for _, p := range b.purchases.order {
+		asked = append(asked, p.key.purse.KeySet, p.key.purse.Card, p.key.purse.Purse, p.key.key.Counter, p.key.key.Random)
+	}
+	if err := do.purchases.read(on, asked, func(row scanner) error {
+		key, p, err := scanPurchase(row)
+		b.purchases.found(purchaseKey{key, p.AttemptKey}, &p)
+		return err
+	}); err != nil {
+		return err
+	}
+	asked = nil
+	for _, s := range b.sessions.order {
+		asked = append(asked, s.key)
+	}
+	return do.sessions.read(on, asked, func(row scanner) error {
+		s, err := scanSession(row)
+		b.sessions.found(s.ID, &s)
+		return err
+	})
+}
+
+// lend gives a purse that is about to be decided copies of what its change named.
+func (b *beside) lend(p *Purse, c Change) {
+	p.terminal, p.purchase, p.session = nil, nil, nil
+	if t := b.terminals.all[c.Terminal]; t != nil {
+		copied := t.now
+		p.terminal = &copied
+	}
+	if c.Purchase != nil {
+		p.purchase = b.purchases.all[c.purchase()].now.copied()
+	}
+	if c.Session != "" {
+		p.session = b.sessions.all[c.Session].now.copied()
+	}
+}
+
+// check refuses what a decision made wrong; see checkAdded.
+func (b *beside) check(p *Purse, c Change, first uint64, entries int) error {
+	if c.Purchase != nil && p.purchase != nil && b.purchases.all[c.purchase()].now == nil {
+		if err := p.purchase.check(first, entries); err != nil {
+			return err
+		}
+	}
+	if p.session != nil {
+		return p.session.check()
+	}
+	return nil
+}
+
+// take keeps what a decision made of what it was lent.
+func (b *beside) take(p *Purse, c Change) {
+	if t := b.terminals.all[c.Terminal]; t != nil && p.terminal.Last > t.now.Last { // it only rises
+		t.now = *p.terminal
+	}
+	if c.Purchase != nil && p.purchase != nil {
+		one := b.purchases.all[c.purchase()]
+		if one.now != nil {
+			p.purchase.restore(one.now)
+		}
+		one.now = p.purchase
+	}
+	if c.Session != "" && p.session != nil {
+		one := b.sessions.all[c.Session]
+		if one.now != nil {
+			p.session.restore(one.now)
+		}
+		one.now = p.session
+	}
+	p.terminal, p.purchase, p.session = nil, nil, nil
+}
+
+func (b *beside) changedTerminals() (rows []any, err error) {
+	for _, t := range b.terminals.order {
+		if t.now != t.read {
+			rows = append(rows, t.key.KeySet, t.key.Terminal, int64(t.now.Last))
+		}
+	}
+	return rows, nil
+}
+
+func (b *beside) newPurchases() (rows []any, err error) {
+	for _, p := range b.purchases.order {
+		if p.read == nil && p.now != nil {
+			rows = appendPurchase(rows, p.key.purse, p.now)
+		}
+	}
+	return rows, nil
+}
+
+func (b *beside) judgedPurchases() (rows []any, err error) {
+	for _, p := range b.purchases.order {
+		if p.read != nil && !p.now.judgedAs(p.read) {
+			rows = appendPurchaseJudgement(append(rows, int64(p.now.AuditIndex)), p.now)
+		}
+	}
+	return rows, nil
+}
+
+func (b *beside) changedSessions() (rows []any, err error) {
+	for _, s := range b.sessions.order {
+		if s.now != nil && (s.read == nil || *s.now != *s.read) {
+			rows = appendSession(rows, s.now)
+		}
+	}
+	return rows, nil
+}
