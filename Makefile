@@ -1,5 +1,5 @@
 # make test    everything, with the race detector; a skipped test is a failure
-# make demo    a whole load on a throw-away SoftHSM token, nothing to configure
+# make demo    what is done with a card, 3DES and SM4, on a throw-away SoftHSM token, nothing to configure
 # make build   the one binary, in bin/
 # make lint    formatting, vet, staticcheck, modules, wording
 # make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make fuzz-short [FUZZTIME=10s]

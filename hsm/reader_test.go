@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
-	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 

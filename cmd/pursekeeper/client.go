@@ -48,3 +48,12 @@ func (f clientFlags) signer() (pursekeeperv1connect.SignerServiceClient, error) 
 	}
 	return pursekeeperv1connect.NewSignerServiceClient(client, f.Server, connect.WithGRPC()), nil
 }
+
+// reader returns a gRPC client of the ReaderService.
+func (f clientFlags) reader() (pursekeeperv1connect.ReaderServiceClient, error) {
+	client, err := f.http()
+	if err != nil {
+		return nil, err
+	}
+	return pursekeeperv1connect.NewReaderServiceClient(client, f.Server, connect.WithGRPC()), nil
+}

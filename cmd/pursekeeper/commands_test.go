@@ -37,15 +37,29 @@ func TestDemo(t *testing.T) {
 		`AuthorizeLoad +MAC_MISMATCH`,
 		`NOT_APPLIED +demo/3105228000001117/EP/LOAD/000A/6EB88B73, by sibling`,
 		`NOT_APPLIED +demo-sm4/3105228000001117/EP/LOAD/000B/DBE5882E, by settlement`,
+		`BeginPurchase +APPROVED +TSN 00000001 +MAC1 16CFECA0 +key demo/purchase/1 kcv 2CC29E, TOKEN`,
+		`CompletePurchase +VERIFIED +demo/3105228000001117/EP/PURCHASE/0000/32C1BFC5`,
+		`ConfirmUnload +VERIFIED +demo-sm4/3105228000001117/ED/UNLOAD/0003/25454ADD`,
+		`ConfirmOverdraft +VERIFIED +demo-sm4/3105228000001117/ED/OVERDRAFT/0004/0CD87274`,
+		`APPLICATION BLOCK +84 1E 00 00 04 .*\n.*SW 9000\n.*GET BALANCE .*\n.*SW 6A81\n`,
+		`APPLICATION UNBLOCK +84 18 00 00 04 .*\n.*SW 9000\n.*GET BALANCE .*\n.*0000047E +SW 9000\n`,
+		`SW 63C0\n.*VERIFY .*\n.*SW 6983\n(.*\n){3}.*PIN UNBLOCK .*\n.*SW 9000\n.*VERIFY .*\n.*SW 9000\n`,
+		`VerifyTacs +6 items: 5 verified, 1 mismatched, 0 failed`,
+		`forged purchase 0000 +TAC_MISMATCH +TAC 7FC21AF5 +key demo/tac/1 kcv 8DD394, CARD\n +purchase 0000 +VERIFIED +TAC 7FC21AF5`,
+		`forged purchase 0000 +TAC_MISMATCH +TAC AA63EF46 +key demo-sm4/tac/1 kcv FA14E6, PROCESS`,
 		`(?m)^ +0 +Started +OK$`,
-		`(?m)^ +2 +KeyExposure +EXTRACTABLE_BY_PIN_HOLDER +demo/load/1$`,
-		`(?m)^ +9 +AuthorizeLoad +platform +APPROVED +demo/3105228000001117/EP/LOAD/0007/A1B2C3D4$`,
-		`(?m)^ +21 +SettleLoad +platform +VERIFIED .*\n +NOT_APPLIED +demo/3105228000001117/EP/LOAD/000B/DBE5882E$`,
+		`(?m)^ +\d+ +KeyExposure +EXTRACTABLE_BY_PIN_HOLDER +demo/load/1$`,
+		`(?m)^ +\d+ +AuthorizeLoad +platform +APPROVED +demo/3105228000001117/EP/LOAD/0007/A1B2C3D4$`,
+		`(?m)^ +\d+ +SettleLoad +platform +VERIFIED .*\n +NOT_APPLIED +demo/3105228000001117/EP/LOAD/000B/DBE5882E$`,
+		`(?m)^ +\d+ +SignCommand +platform +APPROVED +demo-sm4/pin-unblock/1  PIN UNBLOCK$`,
+		`(?m)^ +\d+ +VerifyTacs +platform +OK +6 TACs: 5 verified, 1 mismatched, 0 failed\n +\d+ +VerifyTacs +platform +TAC_MISMATCH +demo/tac/1  item 4$`,
 	} {
 		assert.Regexp(t, regexp.MustCompile(want), out)
 	}
 	assert.Equal(t, 8, strings.Count(out, "NOT_APPLIED"), "two of each card, as told and as recorded")
+	assert.Equal(t, 2, strings.Count(out, "forged purchase"), "one in each batch")
 	assert.NotContains(t, out, string(demoMasters[4]))
+	assert.NotContains(t, out, storyPIN, "no trace has a PIN in it")
 }
 
 func TestBenchLoad(t *testing.T) {

@@ -47,23 +47,38 @@ func (demoCmd) Run(ctx context.Context) (err error) {
 	return printRecord(os.Stdout, cfg)
 }
 
+// services are the signer's two for those who work with cards.
+type services struct {
+	signer pursekeeperv1connect.SignerServiceClient
+	reader pursekeeperv1connect.ReaderServiceClient
+}
+
+// connectServices calls the signer as a platform and as a reader.
+func connectServices(server, tls string) (on services, err error) {
+	if on.signer, err = (clientFlags{Server: server, TLS: tls, As: "platform"}).signer(); err != nil {
+		return on, err
+	}
+	on.reader, err = clientFlags{Server: server, TLS: tls, As: "reader"}.reader()
+	return on, err
+}
+
 // tell plays every scene with a 3DES card and with an SM4 card.
 func tell(ctx context.Context, out io.Writer, folder devFolder, public net.Addr) error {
-	client, err := clientFlags{Server: "https://" + public.String(), TLS: folder.path("tls"), As: "platform"}.signer()
+	on, err := connectServices("https://"+public.String(), folder.path("tls"))
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "A signer with its keys in a SoftHSM token, called over mutual TLS. All keys are published test keys.\n")
 	for _, set := range []string{"demo", "demo-sm4"} {
-		if err := tellCard(ctx, out, client, set); err != nil {
+		if err := tellCard(ctx, out, on, set); err != nil {
 			return fmt.Errorf("key set %s: %w", set, err)
 		}
 	}
 	return nil
 }
 
-func tellCard(ctx context.Context, out io.Writer, client pursekeeperv1connect.SignerServiceClient, set string) error {
-	s, err := newStory(ctx, out, client, set)
+func tellCard(ctx context.Context, out io.Writer, on services, set string) error {
+	s, err := newStory(ctx, out, on, set)
 	if err != nil {
 		return err
 	}
@@ -71,11 +86,17 @@ func tellCard(ctx context.Context, out io.Writer, client pursekeeperv1connect.Si
 		title string
 		play  func() error
 	}{
-		{"a load", s.load},
+		{"a load", s.firstLoad},
 		{"the same request again, and one with a flipped bit", s.repeatAndTamper},
 		{"the answer is lost: the card took the load, and GET TRANSACTION PROVE tells", s.lostAnswer},
 		{"the command is lost: the card did not take the load, and is loaded again at the same counter", s.lostCommand},
-		{"a third is lost too: a fresh INITIALIZE proves that it was never taken", s.settle},
+		{"a third is lost too: a fresh INITIALIZE proves that it was never taken", s.settleLost},
+		{"a purchase, with the signer as the terminal's secure module", s.pay},
+		{"an unload: MAC3 alone proves that the money left the card", s.cashOut},
+		{"an overdraft limit", s.lend},
+		{"the application is blocked, and unblocked", s.blockAndUnblock},
+		{"three wrong PINs block the PIN, and PIN UNBLOCK gives its tries back", s.forgetPIN},
+		{"the day's TACs in one batch, one of them forged", s.clear},
 	} {
 		s.title(scene.title)
 		if err := scene.play(); err != nil {

@@ -112,7 +112,8 @@ func (s testKeySet) validate() error {
 	return nil
 }
 
-// demoMasters are published test keys, one a kind: those of testvectors' computed.json. Never use them for money.
+// demoMasters are published test keys, one a kind: those of testvectors' computed.json, and for a reader's module two more. Never use
+// them for money.
 var demoMasters = map[keyderive.Kind]clearKey{
 	keyderive.KindPurchase:     "7C6D199E970D6B19B5A8295E10C17043",
 	keyderive.KindLoad:         "F7C1734AABB56E2CE6E3AE76862FDC3B",
@@ -124,6 +125,9 @@ var demoMasters = map[keyderive.Kind]clearKey{
 	keyderive.KindMaintenance:  "9E683E5DFDABA2DAD0BCFBFE927A1C3E",
 	keyderive.KindControl:      "0D1E2F3C4B5A69788796A5B4C3D2E1F0",
 	keyderive.KindInternalAuth: "2B4C6D8EA0B1C2D3E4F5061728394A5B",
+
+	keyderive.KindReader:        "5D1F80C26A33970EB448D97521EC06FB",
+	keyderive.KindReaderControl: "A9621BD47F08C39C55EE30874A13FDB6",
 }
 
 // issuanceMasters are published test keys too, and others: two key sets of one algorithm never hold the same master.

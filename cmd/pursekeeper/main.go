@@ -17,10 +17,10 @@ import (
 type commands struct {
 	Dev     devCmd     `cmd:"" help:"Serve a development signer: makes all it needs in .pursekeeper, asks nothing."`
 	Serve   serveCmd   `cmd:"" help:"Serve from a configuration file."`
-	Demo    demoCmd    `cmd:"" help:"Load a 3DES and an SM4 card through a signer over mTLS, and show each step."`
+	Demo    demoCmd    `cmd:"" help:"Load, charge, unload, block and unblock a 3DES and an SM4 card through a signer over mTLS, and show each step."`
 	Vectors vectorsCmd `cmd:"" help:"Replay test vectors."`
 	Bench   benchCmd   `cmd:"" help:"Measure the signer beside the bare token."`
-	Card    cardCmd    `cmd:"" help:"An officer's acts on one card."`
+	Card    cardCmd    `cmd:"" help:"Try every operation by hand on a test card that is kept in a file; and unlock a card, as an officer."`
 }
 
 func main() {

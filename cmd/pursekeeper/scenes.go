@@ -13,90 +13,63 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/purse"
-	"github.com/pursekeeper/pursekeeper/purse/softcard"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
-// load is the main job: MAC1 verified, MAC2 issued, the card credits, its TAC is verified.
-func (s *story) load() error {
-	a, err := s.approved()
-	if err != nil {
+// firstLoad is the main job: MAC1 verified, MAC2 issued, the card credits, its TAC is verified.
+func (s *story) firstLoad() error {
+	if err := s.load(purse.EP, storyAmount); err != nil {
 		return err
 	}
-	if err := s.complete(a); err != nil {
-		return err
-	}
-	return s.balance(1100)
+	return s.has(purse.EP, 1100)
 }
 
 // repeatAndTamper asks twice for one answer of the card, then with one bit of MAC1 flipped, and completes the load.
 func (s *story) repeatAndTamper() error {
-	a, err := s.approved()
+	b, err := s.approved()
 	if err != nil {
 		return err
 	}
-	again, err := s.ask(s.last)
+	again, err := s.authorizeLoad(b.request)
 	if err != nil {
 		return err
 	}
-	if again.Mac2 != a.Mac2 || again.TransactionId != a.TransactionId {
+	if again.Mac2 != b.answer.Mac2 || again.TransactionId != b.answer.TransactionId {
 		return errors.New("a repeated request got another MAC2")
 	}
-	tampered := proto.CloneOf(s.last)
-	if tampered.InitializeResponse, err = flipLastBit(s.last.InitializeResponse); err != nil {
+	tampered := proto.CloneOf(b.request)
+	if tampered.InitializeResponse, err = flipLastBit(b.request.InitializeResponse); err != nil {
 		return err
 	}
 	s.say("thief", "flips a bit of MAC1", tampered.InitializeResponse[24:])
-	refused, err := s.ask(tampered)
+	stopped, err := s.authorizeLoad(tampered)
 	if err != nil {
 		return err
 	}
-	if err := expect(refused.Outcome, v1.Outcome_OUTCOME_MAC_MISMATCH); err != nil || refused.Mac2 != "" {
-		return errors.Join(err, errors.New("a tampered request was not refused"))
+	if stopped.Outcome != v1.Outcome_OUTCOME_MAC_MISMATCH || stopped.Mac2 != "" {
+		return errors.New("a tampered request was not refused")
 	}
-	return s.complete(a)
+	return s.take(b)
 }
 
 // lostAnswer cuts the power after the card took the load and before its TAC is out.
 func (s *story) lostAnswer() error {
-	a, err := s.approved()
+	b, err := s.approved()
 	if err != nil {
 		return err
 	}
-	command, err := hex.DecodeString(a.Command)
+	s.tear = tearPoint{last: true} // everything is stored, and the answer is on its way
+	if err := s.take(b); !errors.Is(err, errPowerLost) {
+		return errors.Join(err, errors.New("the answer was not lost"))
+	}
+	if err := s.powerUp(); err != nil {
+		return err
+	}
+	lost, err := parseProvable(b.answer.TransactionId)
 	if err != nil {
 		return err
 	}
-	apdu, err := purse.ParseAPDU(command)
-	if err != nil {
-		return err
-	}
-	s.say("to card", "CREDIT FOR LOAD", creditLayout.command(apdu))
-	s.card.TearAt(s.creditSteps) // the last step: everything is stored, and the answer is on its way
-	if s.card.Transmit(command) != nil {
-		return errors.New("the answer was not lost")
-	}
-	s.say("card", "  power is lost", "after it took the load; no TAC")
-	if err := s.restart(); err != nil {
-		return err
-	}
-	counter, err := purse.ParseCounter(strings.Split(a.TransactionId, "/")[4])
-	if err != nil {
-		return err
-	}
-	prove, err := purse.TransactionProve(purse.EP.LoadTTI(), counter)
-	if err != nil {
-		return err
-	}
-	answer, err := s.send("GET TRANSACTION PROVE", prove, nil, proveLayout)
-	if err != nil {
-		return err
-	}
-	proof, err := purse.ParseProveAnswer(answer)
-	if err != nil {
-		return err
-	}
-	return s.confirm(a.TransactionId, plainHex(proof.TAC[:]))
+	return s.prove(lost)
 }
 
 // lostCommand never delivers the first CREDIT FOR LOAD; the second load at the same counter is taken.
@@ -105,53 +78,27 @@ func (s *story) lostCommand() error {
 		return err
 	}
 	s.say("", "the command is lost", "")
-	a, err := s.approved()
-	if err != nil {
-		return err
-	}
-	return s.complete(a)
+	return s.load(purse.EP, storyAmount)
 }
 
-// settle loses a command and learns by a settlement that the load was never taken.
-func (s *story) settle() error {
-	a, err := s.approved()
+// settleLost loses a command and learns by a settlement that the load was never taken.
+func (s *story) settleLost() error {
+	b, err := s.approved()
 	if err != nil {
 		return err
 	}
 	s.say("", "the command is lost", "")
-	begun, err := s.client.BeginSettlement(s.ctx, &v1.BeginSettlementRequest{KeySet: s.set, CardSerial: storySerial, Purse: v1.Purse_PURSE_EP})
+	settled, err := s.settle(purse.EP)
 	if err != nil {
 		return err
 	}
-	s.say("signer", "BeginSettlement", "one-time terminal "+begun.TerminalId)
-	answer, err := s.initialize(purse.Fen(begun.AmountFen), begun.TerminalId)
-	if err != nil {
-		return err
-	}
-	settled, err := s.client.SettleLoad(s.ctx, &v1.SettleLoadRequest{SettlementId: begun.SettlementId, InitializeResponse: answer})
-	if err != nil {
-		return err
-	}
-	s.say("signer", "SettleLoad", plain(settled.Outcome))
-	s.proved(settled.Settled)
-	if len(settled.Settled) != 1 || settled.Settled[0].TransactionId != a.TransactionId {
+	if len(settled) != 1 || settled[0].TransactionId != b.answer.TransactionId {
 		return errors.New("the lost load was not settled")
 	}
-	if err := expect(settled.Settled[0].Outcome, v1.Outcome_OUTCOME_NOT_APPLIED); err != nil {
+	if err := expect(settled[0].Outcome, v1.Outcome_OUTCOME_NOT_APPLIED, ""); err != nil {
 		return err
 	}
-	return s.balance(1400)
-}
-
-// restart powers the card up again.
-func (s *story) restart() error {
-	s.card.Reset()
-	aid, err := purse.SelectApplication(softcard.DefaultAID())
-	if err != nil {
-		return err
-	}
-	_, err = s.send("SELECT", aid, nil, nil)
-	return err
+	return s.has(purse.EP, 1400)
 }
 
 func flipLastBit(text string) (string, error) {
@@ -191,9 +138,18 @@ func summary(line []byte) string {
 	if about == "" && e.Key != nil {
 		about = fmt.Sprintf("%s/%s/%d", e.Key.Set, e.Key.Kind, e.Key.Version)
 	}
-	text := strings.TrimRight(fmt.Sprintf("%-16s %-9s %-26s %s", e.Event, e.Client, e.Outcome, about), " ")
+	if e.Batch != nil {
+		about = fmt.Sprintf("%d TACs: %d verified, %d mismatched, %d failed", e.Batch.Items, e.Batch.Verified, e.Batch.Mismatched, e.Batch.Failed)
+	}
+	if e.Inputs.Item > 0 {
+		about += fmt.Sprintf("  item %d", e.Inputs.Item)
+	}
+	if e.Inputs.Command != "" {
+		about += "  " + e.Inputs.Command
+	}
+	text := strings.TrimRight(fmt.Sprintf("%-18s %-9s %-26s %s", e.Event, e.Client, e.Outcome, about), " ")
 	for _, p := range e.Settled {
-		text += fmt.Sprintf("\n      %-16s %-9s %-26s %s", "", "", p.Outcome, p.Transaction)
+		text += fmt.Sprintf("\n      %-18s %-9s %-26s %s", "", "", p.Outcome, p.Transaction)
 	}
 	return text
 }

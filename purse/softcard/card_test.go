@@ -252,3 +252,29 @@ func TestFuzzTransmitHasSeeds(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotEmpty(t, seeds)
 }
+
+// What a person sees of a card without a command: everything that an engineer asks for, and neither key nor PIN.
+func TestCondition(t *testing.T) {
+	for _, alg := range both {
+		h := newHost(t, alg, profile(t, purse.ProfilePBOC))
+		assert.Equal(t, alg, h.card.Algorithm())
+		assert.Equal(t, purse.ProfilePBOC, h.card.Profile().Name())
+		assert.Len(t, h.card.Serial(), 20)
+		before := h.card.Condition()
+		assert.True(t, before.PIN)
+		assert.Equal(t, 3, before.PINTries)
+		assert.False(t, before.Blocked || before.Locked || before.CardBlocked)
+		assert.Equal(t, h.balance(purse.EP), before.EP.Balance)
+
+		wrong, err := purse.ParsePIN("999999")
+		require.NoError(t, err)
+		h.refused(purse.SWPINTries(2), built(purse.VerifyPIN(wrong)))
+		_, credit := h.openLoad(purse.EP, 100)
+		h.ok(credit)
+		after := h.card.Condition()
+		assert.Equal(t, 2, after.PINTries)
+		assert.Equal(t, before.EP.Balance+100, after.EP.Balance)
+		assert.Equal(t, before.EP.Online+1, after.EP.Online)
+		assert.Equal(t, before.ED, after.ED)
+	}
+}
