@@ -14,7 +14,7 @@
 //	space     none outside texts
 //	version   1
 //	time      UTC, "2024-01-31T15:59:59.123456Z": microseconds, without the zeros that end a fraction
-//	number    decimal, an integer, no leading zero, no sign, no exponent
+//	number    decimal, an integer, no leading zero, no sign, no exponent; a yes is true, a no is left out
 //	text      " and \ as \" and \\; U+0008, 0009, 000A, 000C, 000D as \b \t \n \f \r; any other below U+0020 as \u00xx, and <, >, &,
 //	          U+2028 and U+2029 as \u003c \u003e \u0026 \u2028 \u2029, with small hex digits; everything else as its bytes
 //

@@ -47,7 +47,7 @@ type Record interface {
 	MarkSealed(ctx context.Context, lease audit.Lease, sealed audit.Sealed) error
 }
 
-// Config is what a sealer works with. All fields but Interval and Term are needed.
+// Config is what a sealer works with. All fields but the times are needed.
 type Config struct {
 	Folder tiles.Folder
 	Holder string // of the lease: the same after a restart, another for each node
@@ -59,6 +59,8 @@ type Config struct {
 
 	Interval time.Duration // between rounds when there is nothing more to seal; 0: 200 ms
 	Term     time.Duration // of the lease; 0: 5 s
+	// LastRounds is how long the sealer may go on when it is told to stop; 0: 5 s.
+	LastRounds time.Duration
 }
 
 // ErrRefused is what every refusal to sign wraps.
@@ -74,7 +76,7 @@ const (
 	term       = 5 * time.Second
 	late       = 10 * time.Second // an entry that waits for longer is an alarm
 	largest    = 64 * tiles.Width // entries of one round: their bytes are in memory
-	lastRounds = 5 * time.Second  // when the service is told to stop
+	lastRounds = 5 * time.Second
 )
 
 // Status is how the sealing stands.
@@ -115,6 +117,9 @@ func New(config Config) *Sealer {
 	if config.Term == 0 {
 		config.Term = term
 	}
+	if config.LastRounds == 0 {
+		config.LastRounds = lastRounds
+	}
 	return &Sealer{config: config, lease: audit.Lease{Holder: config.Holder}}
 }
 
@@ -145,7 +150,7 @@ func (s *Sealer) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRounds)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.LastRounds)
 	defer cancel()
 	more, err := true, error(nil)
 	for more && err == nil {
