@@ -207,9 +207,11 @@ func (s *Sealer) round(ctx context.Context) (more bool, err error) {
 // hold sees that this node has the key, the folder and the lease.
 func (s *Sealer) hold(ctx context.Context) (err error) {
 	if s.signer == nil {
-		if s.signer, s.key, err = s.config.Key(ctx); err != nil {
+		signer, key, err := s.config.Key(ctx)
+		if err != nil {
 			return fmt.Errorf("checkpoint key: %w", err)
 		}
+		s.signer, s.key = signer, key
 	}
 	if s.unlock == nil {
 		if s.unlock, err = s.config.Folder.Lock(); err != nil {

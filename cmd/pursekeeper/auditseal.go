@@ -62,7 +62,10 @@ func (n *node) seal(ctx context.Context) {
 		LastRounds: min(signingTime, n.config.ShutdownTimeout),
 		Key: func(ctx context.Context) (note.Signer, note.Verifier, error) {
 			key, err := n.checkpointKey(ctx)
-			return key, key, err
+			if err != nil {
+				return nil, nil, err
+			}
+			return key, key, nil
 		},
 	})
 	ctx, n.sealing.stop = context.WithCancel(context.WithoutCancel(ctx)) // it outlives the service, to seal its last entries
