@@ -100,8 +100,8 @@ func (s *Signer) readSale(set *keySet, r PurchaseRequest) (q sale, err error) {
 	if err := set.acceptsALG(q.init.ALG); err != nil {
 		return q, err
 	}
-	if q.init.Counter == purse.CounterExhausted {
-		return q, &purse.FieldError{Field: "initializeResponse", Problem: "OFFSN is FFFF: the card's counter is exhausted"}
+	if err := usable("OFFSN", q.init.Counter); err != nil {
+		return q, err
 	}
 	if q.amount == 0 || q.amount > q.init.Balance {
 		return q, &purse.FieldError{

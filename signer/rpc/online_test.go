@@ -84,7 +84,6 @@ func (o online) confirmed(platform caller, id, certificate string) reply {
 
 func (o online) play(t *testing.T, platform caller, c reader) {
 	answer, first := o.approved(t, platform, c)
-	id := first.text("transactionId")
 
 	// MAC1: the last four bytes of the answer. Nothing else of the answer may be changed either, but KVER and ALG.
 	for _, bit := range []int{0, 31, 32 + 8*4 + 8*2} {
@@ -99,7 +98,7 @@ func (o online) play(t *testing.T, platform caller, c reader) {
 	// Once more, to the end: two open at one counter.
 	_, second := o.approved(t, platform, c)
 	certificate := tell(t, c.card, second.text("command"))
-	id = second.text("transactionId")
+	id := second.text("transactionId")
 	wrong := o.confirmed(platform, id, flipped(t, certificate, 3))
 	assert.Equal(t, o.wrong, wrong.body["outcome"])
 	right := o.confirmed(platform, id, certificate)
