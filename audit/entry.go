@@ -215,16 +215,17 @@ var ErrNotCanonical = errors.New("not the canonical encoding")
 func Decode(line []byte) (e Entry, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&e)
 	var version struct {
 		Version int `json:"v"`
 	}
-	if err := json.Unmarshal(line, &version); err != nil {
-		return Entry{}, fmt.Errorf("audit entry: %w", err)
+	if err != nil && json.Unmarshal(line, &version) == nil {
+		e.Version = version.Version // one of another version may have fields that this one has not
 	}
-	if version.Version != Version { // first: an entry of another version may have fields that this one has not
-		return Entry{}, fmt.Errorf("audit entry: version %d, expected %d", version.Version, Version)
+	if e.Version != Version && (err == nil || version.Version != 0) {
+		return Entry{}, fmt.Errorf("audit entry: version %d, expected %d", e.Version, Version)
 	}
-	if err := decoder.Decode(&e); err != nil {
+	if err != nil {
 		return Entry{}, fmt.Errorf("audit entry: %w", err)
 	}
 	if same, err := e.Encode(); err != nil {
