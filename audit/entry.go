@@ -9,8 +9,8 @@
 // An entry is one line of JSON (RFC 8259) in UTF-8, without a line end, of at most 65,535 bytes. It is canonical because one
 // encoder writes it and a reader encodes again what it read and compares ([Decode]):
 //
-//	object    {"v":1,"time":…,"event":…, …}: the members in the order of [Entry], of [Key], [Inputs] and [Settled] in theirs;
-//	          one that is empty (a text of no character, a zero, an absent object) is left out, but v, time, event and outcome
+//	object    {"v":1,"time":…,"event":…, …}: the members in the order of [Entry], and of the structs in it in theirs; one that
+//	          says omitempty or omitzero is left out when it is empty (docs/audit.md lists them all)
 //	space     none outside texts
 //	version   1
 //	time      UTC, "2024-01-31T15:59:59.123456Z": microseconds, without the zeros that end a fraction

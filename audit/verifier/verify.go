@@ -36,7 +36,7 @@ func Verify(ctx context.Context, config Config) (*Report, error) {
 		v.known[index] = true
 	}
 	err := v.checkpoints()
-	if err == nil && v.report.Held() {
+	if err == nil && v.report.Checkpoint.Origin != "" {
 		err = v.walk(ctx)
 	}
 	return v.report, err
@@ -66,10 +66,12 @@ func (v *verification) checkpoints() error {
 		r.find(NoCheckpoint, "%s has no checkpoint", v.Folder)
 		return nil
 	}
-	if r.Checkpoint, err = tiles.OpenCheckpoint(signed, v.Key); err != nil {
+	opened, err := tiles.OpenCheckpoint(signed, v.Key)
+	if err != nil {
 		r.find(kindOf(err), "%v", err)
 		return nil
 	}
+	r.Checkpoint = opened
 	if v.Saved == nil {
 		r.Unchecked = append(r.Unchecked,
 			"that the tail was not cut, nor an old checkpoint served as new: the log may have had more entries",
@@ -197,8 +199,8 @@ func (v *verification) end(claimed []tlog.Hash) {
 // saved compares the tree at the size of the saved checkpoint.
 func (v *verification) saved(claimed []tlog.Hash) {
 	saved := v.report.Saved
-	if saved.Size == v.report.Checkpoint.Size {
-		return // the two were compared: the same root, or a fork
+	if saved.Size >= v.report.Checkpoint.Size {
+		return // the two were compared: the same root, a fork, or a log that is shorter
 	}
 	if root := v.root(saved.Size, claimed); !v.blind && root != saved.Root {
 		v.report.find(Rewritten, "the first %d entries have the root %v, the saved checkpoint says %v: the log was rewritten before entry %d",

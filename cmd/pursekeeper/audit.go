@@ -21,6 +21,9 @@ type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Verify a whole sealed log. Ends with 0 only when all held."`
 	Prove      auditProveCmd      `cmd:"" help:"Write one entry with the proof that it is in the log."`
 	CheckProof auditCheckProofCmd `cmd:"" help:"Verify such a proof. Ends with 0 only when it holds."`
+	List       auditListCmd       `cmd:"" help:"List sealed entries, a line each."`
+	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
+	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
 }
 
 // keyFlag is the log's public key: all that is believed.

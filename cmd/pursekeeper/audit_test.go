@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
+	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 )
@@ -162,4 +164,66 @@ func TestCheckpointsInSoftware(t *testing.T) {
 	eventually(t, "the refusal", func() bool { return s.metric("audit_sealing_failed") == 1 })
 	require.Zero(t, s.terminate())
 	assert.Contains(t, s.out.String(), "the log's key was lost, or exchanged")
+}
+
+// The record is searched and exported from the sealed log alone, and an entry that is not the sealed one stops it.
+func TestAnAuditorSearches(t *testing.T) {
+	h := newHome(t)
+	s := serveChild(h, h.path("pursekeeper.yaml"))
+	index := s.load()
+	s.sealed(index)
+	require.Zero(t, s.terminate())
+	read := func(arguments ...string) string {
+		t.Helper()
+		status, out := run(t, append(append([]string{"audit"}, arguments...), "--dir", h.path("audit")))
+		require.Zero(t, status, out)
+		return out
+	}
+	line := fmt.Sprintf(`(?m)^ +%d  \S+Z  AuthorizeLoad +APPROVED +demo/3105228000001117/EP/LOAD/0007/A1B2C3D4  1\.00 yuan  terminal 112233445566  by platform$`, index)
+	all := read("list")
+	assert.Regexp(t, line, all)
+	assert.Regexp(t, `(?m)^ +0  \S+Z  Started +OK`, all)
+	for _, filter := range [][]string{{"--card", "1117"}, {"--operation", "AuthorizeLoad"}, {"--outcome", "approved"}, {"--with-key", "demo/load", "--client", "platform"},
+		{"--terminal", "112233445566"}, {"--set", "demo", "--from", fmt.Sprint(index)}, {"--since", "2020-01-01T00:00:00Z", "--outcome", "APPROVED"}} {
+		found := read(append([]string{"list"}, filter...)...)
+		assert.Regexp(t, line, found, filter)
+		assert.Equal(t, 1, strings.Count(found, "\n"), filter)
+	}
+	assert.Empty(t, read("list", "--until", "2020-01-01T00:00:00Z"))
+	assert.Equal(t, 2, strings.Count(read("list", "--limit", "2"), "\n"))
+	assert.Contains(t, read("show", fmt.Sprint(index)), `"mac2": "60B7B5B7"`)
+	page := read("show", "--card", "1117", "--set", "demo")
+	assert.True(t, strings.HasPrefix(page, "card 3105228000001117 of key set demo\n"), page)
+	assert.Regexp(t, line, page)
+	var exported struct {
+		Index uint64
+		Entry struct{ Card, MAC2 string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(read("export", "--card", "1117")), &exported))
+	assert.Equal(t, index, exported.Index)
+	assert.Equal(t, "60B7B5B7", exported.Entry.MAC2)
+	rows, err := csv.NewReader(strings.NewReader(read("export", "--format", "csv", "--card", "1117"))).ReadAll()
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	assert.Equal(t, csvColumns, rows[0])
+	assert.Equal(t, fmt.Sprint(index), rows[1][0])
+
+	for _, c := range [][]string{{"show"}, {"show", "999"}, {"show", "--card", "0000"}, {"show", "0", "--card", "1117"}} {
+		status, out := run(t, append(append([]string{"audit"}, c...), "--dir", h.path("audit")))
+		assert.Equal(t, 1, status, out)
+	}
+	name := filepath.Join("audit", tiles.Bundle(0, int(index)+1).Path())
+	h.write(name, strings.Replace(h.read(name), "60B7B5B7", "60B7B5B8", 1))
+	status, out := run(t, []string{"audit", "list", "--dir", h.path("audit")})
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, fmt.Sprintf("entry %d is not the one that was sealed", index))
+}
+
+// What a client wrote moves no cursor, and no spreadsheet computes it.
+func TestWhatIsExportedIsText(t *testing.T) {
+	assert.Equal(t, "a?[2Jb 卡", printable("a\x1b[2Jb 卡"))
+	row := csvRow(7, audit.Entry{Time: time.Unix(0, 0).UTC(), Event: "UnlockCard", Outcome: "OK", Detail: `=cmd|'/C calc'!A0`, Client: "-platform"})
+	assert.Equal(t, `'=cmd|'/C calc'!A0`, row[len(row)-1])
+	assert.Equal(t, "'-platform", row[4])
+	assert.Equal(t, "7", row[0])
 }
