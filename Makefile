@@ -2,7 +2,7 @@
 # make demo    what is done with a card, 3DES and SM4, on a throw-away SoftHSM token, nothing to configure
 # make build   the one binary, in bin/
 # make lint    formatting, vet, staticcheck, modules, wording
-# make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make fuzz-short [FUZZTIME=10s]
+# make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make audit-large [ENTRIES=10000000], make audit-kills [ROUNDS=200], make fuzz-short [FUZZTIME=10s]
 #
 # test and demo need softhsm2, opencryptoki and a C compiler, and install what is missing: see .ci/setup, the one list.
 
@@ -12,8 +12,9 @@ SHELL := /bin/bash -o pipefail
 BENCH    ?= .
 FUZZTIME ?= 10s
 ROUNDS   ?= 200
+ENTRIES  ?= 10000000
 
-.PHONY: all build test demo lint generate bench search fuzz-short setup
+.PHONY: all build test demo lint generate bench search audit-large audit-kills fuzz-short setup
 
 all: build
 
@@ -41,6 +42,14 @@ bench: setup
 # The search for a broken invariant of the load, long: make test runs its short form.
 search: setup
 	PURSEKEEPER_MACHINE_ROUNDS=$(ROUNDS) go test ./signer/ledger -run NoScript -timeout 2h
+
+# A log of ten million entries, sealed and verified: what it took, and the memory. It needs 8 GB in TMPDIR.
+audit-large:
+	PURSEKEEPER_AUDIT_ENTRIES=$(ENTRIES) go test ./cmd/pursekeeper -run '^TestLargeLog$$' -v -timeout 2h
+
+# The sealer killed again and again, long: make test runs its short form.
+audit-kills:
+	PURSEKEEPER_SEALER_KILLS=$(ROUNDS) go test ./audit/sealer -run '^TestKilledSealer$$' -v -timeout 2h
 
 # Each fuzz target for a short while; the seeds of all of them run in every `make test`.
 fuzz-short: setup

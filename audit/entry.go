@@ -3,10 +3,33 @@
 // An [Entry] commits in the same database transaction as the decision that it describes, so there is no MAC without its
 // entry and no entry without its decision. Its index is gapless and in commit order. An entry holds all inputs that a
 // replay needs, and never a key, a PIN or a clear secret: its types have no place for one.
+//
+// # The encoding
+//
+// An entry is one line of JSON (RFC 8259) in UTF-8, without a line end, of at most 65,535 bytes. It is canonical because one
+// encoder writes it and a reader encodes again what it read and compares ([Decode]):
+//
+//	object    {"v":1,"time":…,"event":…, …}: the members in the order of [Entry], and of the structs in it in theirs; one that
+//	          says omitempty or omitzero is left out when it is empty (docs/audit.md lists them all)
+//	space     none outside texts
+//	version   1
+//	time      UTC, "2024-01-31T15:59:59.123456Z": microseconds, without the zeros that end a fraction
+//	number    decimal, an integer, no leading zero, no sign, no exponent; a yes is true, a no is left out
+//	text      " and \ as \" and \\; U+0008, 0009, 000A, 000C, 000D as \b \t \n \f \r; any other below U+0020 as \u00xx, and <, >, &,
+//	          U+2028 and U+2029 as \u003c \u003e \u0026 \u2028 \u2029, with small hex digits; everything else as its bytes
+//
+// A later field is appended to its struct and is left out when empty, so older entries stay as they are; a change that is not
+// of this kind is a new version.
+//
+// # The sealed log
+//
+// audit/tiles is the layout on disk, audit/sealer what writes it, audit/verifier what an auditor runs over it.
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -26,6 +49,9 @@ const (
 	UnexplainedCounter Event = "UnexplainedCounter" // alarm: a card's counter passed values at which nothing was authorised
 	Contradiction      Event = "Contradiction"      // alarm: a right TAC for a transaction declared not applied
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
+	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
+	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
+	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
 )
 
 // Entry is one line of the record. Empty fields are left out of the encoding.
@@ -145,24 +171,67 @@ type Settled struct {
 	Evidence    string `json:"evidence"`
 }
 
-// Encode writes the entry as one line of JSON: the fields in the order of this struct, no spaces, no HTML escapes beyond
-// encoding/json's own. Two encodings of one entry are the same bytes.
+// MaxSize is the most bytes that an entry's encoding may have: a bundle of the sealed log writes its length in two bytes.
+const MaxSize = 1<<16 - 1
+
+// Encode writes the entry as one line of JSON, canonically (see the package comment): two encodings of one entry are the same
+// bytes. An entry that is longer than MaxSize is an error, and so is one without an event, an outcome or a time.
 func (e Entry) Encode() ([]byte, error) {
 	if e.Event == "" || e.Outcome == "" || e.Time.IsZero() {
 		return nil, fmt.Errorf("audit entry: event %q, outcome %q, time %v: all three are needed", e.Event, e.Outcome, e.Time)
 	}
 	e.Version = Version
 	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	line, err := json.Marshal(e)
+	if err == nil && bytes.Contains(line, replacement) {
+		line, err = again(line)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("audit entry: %w", err)
+	case len(line) > MaxSize:
+		return nil, fmt.Errorf("audit entry: %d bytes, expected at most %d", len(line), MaxSize)
+	}
+	return line, nil
+}
+
+// replacement is how encoding/json writes a byte that is no UTF-8, and only such a byte: read back it is U+FFFD, which is written
+// as itself. One more turn makes a text of a client's that holds such bytes canonical.
+var replacement = []byte(`\ufffd`)
+
+func again(line []byte) ([]byte, error) {
+	var e Entry
+	if err := json.Unmarshal(line, &e); err != nil {
+		return nil, err
+	}
 	return json.Marshal(e)
 }
 
-// Decode reads what Encode wrote; a version other than Version is an error.
+// ErrNotCanonical is the error of bytes that mean an entry and are not its encoding.
+var ErrNotCanonical = errors.New("not the canonical encoding")
+
+// Decode reads what Encode wrote, and nothing else: another version, an unknown field, something after the entry, and any other
+// way to write the same entry are errors.
 func Decode(line []byte) (e Entry, err error) {
-	if err := json.Unmarshal(line, &e); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&e)
+	var version struct {
+		Version int `json:"v"`
+	}
+	if err != nil && json.Unmarshal(line, &version) == nil {
+		e.Version = version.Version // one of another version may have fields that this one has not
+	}
+	if e.Version != Version && (err == nil || version.Version != 0) {
+		return Entry{}, fmt.Errorf("audit entry: version %d, expected %d", e.Version, Version)
+	}
+	if err != nil {
 		return Entry{}, fmt.Errorf("audit entry: %w", err)
 	}
-	if e.Version != Version {
-		return Entry{}, fmt.Errorf("audit entry: version %d, expected %d", e.Version, Version)
+	if same, err := e.Encode(); err != nil {
+		return Entry{}, err
+	} else if !bytes.Equal(same, line) {
+		return Entry{}, fmt.Errorf("audit entry: %w", ErrNotCanonical)
 	}
 	return e, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func whole() Entry {
@@ -98,4 +99,95 @@ func TestAnotherVersionIsNotRead(t *testing.T) {
 	require.Error(t, err)
 	var raw map[string]any
 	require.NoError(t, json.Unmarshal(line, &raw))
+}
+
+// Whatever means the same entry and is written otherwise is not read: a record has one form.
+func TestOnlyTheCanonicalFormIsRead(t *testing.T) {
+	encoded, err := whole().Encode()
+	require.NoError(t, err)
+	line := string(encoded)
+	for name, change := range map[string]func(string) string{
+		"space":           func(s string) string { return strings.Replace(s, `"v":1`, `"v": 1`, 1) },
+		"trailing space":  func(s string) string { return s + " " },
+		"line end":        func(s string) string { return s + "\n" },
+		"trailing object": func(s string) string { return s + `{"v":1}` },
+		"unknown field":   func(s string) string { return strings.Replace(s, `"v":1`, `"v":1,"x":2`, 1) },
+		"unknown input":   func(s string) string { return strings.Replace(s, `"inputs":{`, `"inputs":{"pin":"1",`, 1) },
+		"field twice":     func(s string) string { return strings.Replace(s, `"v":1`, `"v":1,"v":1`, 1) },
+		"other case":      func(s string) string { return strings.Replace(s, `"event"`, `"Event"`, 1) },
+		"other order":     func(s string) string { return strings.Replace(s, `"v":1,"time"`, `"outcome":"","v":1,"time"`, 1) },
+		"other escape":    func(s string) string { return strings.Replace(s, `\u003c`, `\u003C`, 1) },
+		"no escape":       func(s string) string { return strings.Replace(s, `\u003c`, `<`, 1) },
+		"empty field":     func(s string) string { return strings.Replace(s, `"detail":"\u003cd\u003e"`, `"detail":""`, 1) },
+		"null":            func(s string) string { return strings.Replace(s, `"detail":"\u003cd\u003e"`, `"detail":null`, 1) },
+		"another zone":    func(s string) string { return strings.Replace(s, `15:59:59.123456Z`, `23:59:59.123456+08:00`, 1) },
+		"nanoseconds":     func(s string) string { return strings.Replace(s, `59.123456Z`, `59.123456789Z`, 1) },
+		"zeros":           func(s string) string { return strings.Replace(s, `59.123456Z`, `59.120Z`, 1) },
+		"exponent":        func(s string) string { return strings.Replace(s, `"amountFen":100`, `"amountFen":1e2`, 1) },
+		"not UTF-8":       func(s string) string { return strings.Replace(s, `"t"`, "\"\xff\"", 1) },
+		"cut":             func(s string) string { return s[:len(s)-1] },
+		"nothing":         func(string) string { return "" },
+		"core missing":    func(s string) string { return strings.Replace(s, `"outcome":"APPROVED",`, ``, 1) },
+	} {
+		changed := change(line)
+		require.NotEqual(t, line, changed, name)
+		_, err := Decode([]byte(changed))
+		assert.Error(t, err, name)
+	}
+}
+
+// A text that a client sent may hold anything: what Encode makes of it is what Decode takes.
+func TestEveryEncodingIsCanonical(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(label string) string {
+			if rapid.Bool().Draw(t, label+" of bytes") {
+				return string(rapid.SliceOf(rapid.Byte()).Draw(t, label))
+			}
+			return rapid.String().Draw(t, label)
+		}
+		e := Entry{
+			Time:  time.UnixMicro(rapid.Int64Range(-1<<55, 1<<57).Draw(t, "time")).Add(time.Duration(rapid.IntRange(0, 999).Draw(t, "ns"))),
+			Event: Event("e" + text("event")), Client: text("client"), Card: text("card"), Outcome: "o" + text("outcome"), Detail: text("detail"),
+			Inputs:  Inputs{Initialize: text("initialize"), AmountFen: rapid.Uint64().Draw(t, "amount")},
+			Settled: []Settled{{Transaction: text("transaction")}},
+		}
+		line, err := e.Encode()
+		require.NoError(t, err)
+		assert.NotContains(t, string(line), "\n")
+		back, err := Decode(line)
+		require.NoError(t, err)
+		again, err := back.Encode()
+		require.NoError(t, err)
+		assert.Equal(t, line, again)
+	})
+}
+
+func TestAnEntryFitsItsBundle(t *testing.T) {
+	e := whole()
+	e.Detail = ""
+	line, err := e.Encode()
+	require.NoError(t, err)
+	e.Detail = strings.Repeat("x", MaxSize-len(line)-len(`"detail":"",`))
+	line, err = e.Encode()
+	require.NoError(t, err)
+	assert.Len(t, line, MaxSize)
+	e.Detail += "x"
+	_, err = e.Encode()
+	require.ErrorContains(t, err, "65536 bytes")
+}
+
+func FuzzDecode(f *testing.F) {
+	line, err := whole().Encode()
+	require.NoError(f, err)
+	f.Add(line)
+	f.Add([]byte(`{"v":1,"time":"1970-01-01T00:00:00Z","event":"Started","outcome":"OK"}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := Decode(line)
+		if err != nil {
+			return
+		}
+		again, err := e.Encode()
+		require.NoError(t, err)
+		assert.Equal(t, string(line), string(again))
+	})
 }

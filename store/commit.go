@@ -16,8 +16,10 @@ const largestGroup = 256
 type waiting struct {
 	ctx    context.Context
 	change Change
-	try    bool       // write something even when nothing is to be written
-	done   chan error // buffered: the writer never waits for a caller that left
+	try    bool // write something even when nothing is to be written
+	// aside, when not nil, runs in the transaction after the decisions of the group (sealing.go).
+	aside func(connection) error
+	done  chan error // buffered: the writer never waits for a caller that left
 }
 
 // CommitStats counts the group commit.
@@ -213,6 +215,11 @@ func (w *writer) transact(group []*waiting, outcomes []error) (err error) {
 	}
 	if err := b.flush(); err != nil {
 		return err
+	}
+	for i, waiting := range group {
+		if waiting.aside != nil {
+			outcomes[i] = waiting.aside(w.on)
+		}
 	}
 	if try {
 		if err := w.do.try.run(w.on); err != nil {

@@ -40,6 +40,7 @@ func contract(t *testing.T, e engine) {
 		{"purses", contractPurses},
 		{"settlements", contractSettlements},
 		{"lists", contractLists},
+		{"sealing", contractSealing},
 		{"terminals", contractTerminals},
 		{"purchases", contractPurchases},
 		{"sessions", contractSessions},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func TestCrashes(t *testing.T) {
 	watch := newAuditor(h, cards)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	busy := 0
+	saved := filepath.Join(t.TempDir(), "checkpoint") // the log goes on from what it was before the kills
+	restore(t, filepath.Dir(saved), h.path("audit"))
 	for kill := range kills {
 		loads := on.loads.Load()
 		if kill%4 == 3 { // as it starts
@@ -66,6 +69,9 @@ func TestCrashes(t *testing.T) {
 	require.Zero(t, p.terminate())
 	watch.read()
 	assert.Greater(t, watch.next, uint64(1000))
+	status, out := run(t, []string{"audit", "verify", h.path("audit"), "--key", h.path("audit.pub"), "--checkpoint", saved})
+	assert.Zero(t, status, out)
+	assert.Contains(t, out, fmt.Sprintf(", %d entries, root ", watch.next), "all of it is sealed")
 	for _, outcome := range []string{"APPLIED", "NOT_APPLIED"} {
 		assert.Contains(t, watch.settled, outcome)
 	}

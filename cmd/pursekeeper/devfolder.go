@@ -34,6 +34,7 @@ const devLabel = "pursekeeper-dev"
 //	tls/              the development authority and a certificate a role
 //	pursekeeper.yaml  the configuration, made anew by each `pursekeeper dev`
 //	state.db          the store
+//	audit/            the sealed record; audit.pub the key that verifies it
 type devFolder struct {
 	dir           string
 	listen, admin string
@@ -270,6 +271,7 @@ token:
   softhsmConf: token/softhsm2.conf
   development: true
 store: {sqlite: state.db}
+audit: {directory: audit}
 clients:
 {{- range .Clients}}
   - {name: {{.Name}}, identity: "{{.Identity}}", role: {{.Name}}, keySets: [{{$.Names}}]}

@@ -52,7 +52,7 @@ func (n *node) exposures(ctx context.Context) (findings []audit.Entry) {
 			}
 		}
 	}
-	return findings
+	return append(findings, n.checkpointKeyFinding(ctx))
 }
 
 func (n *node) exposure(ctx context.Context, set config.KeySet, key config.Key) audit.Entry {

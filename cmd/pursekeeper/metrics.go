@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pursekeeper/pursekeeper/hsm"
@@ -21,6 +23,11 @@ var (
 	metricGroups     = describe("store_commits_total", "Group commits.")
 	metricChanges    = describe("store_changes_total", "Changes in group commits.")
 	metricCommitting = describe("store_commit_seconds_total", "Time in group commits.")
+	metricSealer     = describe("audit_sealer", "1 when this node seals the record.")
+	metricFailing    = describe("audit_sealing_failed", "1 when the last try to seal failed.")
+	metricSealed     = describe("audit_sealed_entries", "Entries under the newest checkpoint.")
+	metricUnsealed   = describe("audit_unsealed_entries", "Entries that wait to be sealed.")
+	metricWaits      = describe("audit_unsealed_seconds", "Age of the oldest entry that waits to be sealed.")
 	metricExposed    = prometheus.NewDesc("pursekeeper_key_exposed",
 		"1 when the holder of the PIN can take card keys of a TOKEN master out of the token, 0 when it refused; none when it was not tried.",
 		[]string{"key"}, nil)
@@ -57,7 +64,21 @@ func (n *node) Collect(ch chan<- prometheus.Metric) {
 	total(metricRecoveries, token.Recoveries)
 	total(metricGroups, commits.Groups.Load())
 	total(metricChanges, commits.Changes.Load())
+	sealed := n.sealingStatus()
+	gauge(metricSealer, truth(sealed.Holder))
+	gauge(metricFailing, truth(sealed.Err != nil))
+	gauge(metricSealed, float64(sealed.Sealed))
+	gauge(metricUnsealed, float64(sealed.Unsealed()))
+	gauge(metricWaits, age(sealed.Oldest))
 	ch <- prometheus.MustNewConstMetric(metricCommitting, prometheus.CounterValue, float64(commits.Nanoseconds.Load())/1e9)
+}
+
+// age is how long ago a time is; of no time, and of one to come, 0.
+func age(at time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(at).Seconds())
 }
 
 func truth(b bool) float64 {

@@ -37,6 +37,7 @@ type node struct {
 	metrics *rpc.Metrics
 	all     *prometheus.Registry
 	found   *findings
+	sealing sealing
 	again   chan os.Signal // SIGHUP: an operator's order to try a refused PIN again
 }
 
@@ -81,9 +82,14 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	}
 	if latched != nil {
 		log.Error("the token refused the PIN; after mending it, send SIGHUP", "error", latched)
-		return n, n.signer.Start(ctx, nil)
+		err = n.signer.Start(ctx, nil)
+	} else {
+		err = n.signer.Start(ctx, n.exposures(ctx))
 	}
-	return n, n.signer.Start(ctx, n.exposures(ctx))
+	if err == nil {
+		n.seal(ctx)
+	}
+	return n, err
 }
 
 // alarm counts an alarm and puts it in the log: the entry itself is durable already.
@@ -253,9 +259,10 @@ const (
 	unlatchTime   = 30 * time.Second
 )
 
-// close ends what newNode opened, the store before the token.
+// close ends what newNode opened: the sealing, then the store, then the token.
 func (n *node) close() (err error) {
 	signal.Stop(n.again)
+	n.endSealing()
 	if n.store != nil {
 		err = n.store.Close()
 	}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -29,6 +30,7 @@ type Config struct {
 	TLS             *tls.Config // TLS 1.3, client certificates required and verified
 	Token           Token
 	SQLite          string
+	Audit           Audit
 	Clients         []policy.Client // what policy.New takes; their key sets exist
 	KeySets         []KeySet
 	RequestTimeout  time.Duration
@@ -36,6 +38,12 @@ type Config struct {
 	ChallengeLife   time.Duration
 	SessionLife     time.Duration
 	LogLevel        slog.Level
+}
+
+// Audit is where the sealed record is.
+type Audit struct {
+	Directory string
+	Origin    string
 }
 
 // Defaults, for what is left out.
@@ -91,6 +99,7 @@ func New(file File, dir string) (*Config, error) {
 	config.TLS = c.tls(file.TLS)
 	config.Token = c.token(file.Token)
 	config.SQLite = c.sqlite(file.Store)
+	config.Audit = c.audit(file.Audit, file.Token.Label)
 	config.Clients = c.clients(file)
 	config.KeySets = c.keySets(file.KeySets)
 	config.RequestTimeout = c.duration("limits.requestTimeout", file.Limits.RequestTimeout, DefaultRequestTimeout, 10*time.Millisecond)
@@ -171,10 +180,36 @@ func (c *checker) sqlite(file StoreFile) string {
 		return ""
 	}
 	path := c.path(file.SQLite)
-	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-		c.refuse("store.sqlite", "the folder %s is not there", filepath.Dir(path))
-	}
+	c.inFolder("store.sqlite", path)
 	return path
+}
+
+// inFolder refuses a path whose folder is not there.
+func (c *checker) inFolder(field, path string) {
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+		c.refuse(field, "the folder %s is not there", filepath.Dir(path))
+	}
+}
+
+var origin = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,128}$`)
+
+func (c *checker) audit(file AuditFile, label string) Audit {
+	if file.Directory == "" {
+		c.refuse("audit.directory", "missing")
+		return Audit{}
+	}
+	a := Audit{Directory: filepath.Clean(c.path(file.Directory)), Origin: file.Origin}
+	c.inFolder("audit.directory", a.Directory)
+	if info, err := os.Stat(a.Directory); err == nil && !info.IsDir() {
+		c.refuse("audit.directory", "%s is no folder", a.Directory)
+	}
+	if a.Origin == "" {
+		a.Origin = "pursekeeper/" + label
+	}
+	if !origin.MatchString(a.Origin) {
+		c.refuse("audit.origin", "%q: expected 1 to 128 letters, digits and . / _ -", a.Origin)
+	}
+	return a
 }
 
 // path resolves the name of a file.

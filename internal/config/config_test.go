@@ -58,6 +58,7 @@ keySets:
     timeZone: UTC
     keys:
       - {kind: load, version: 1, state: deactivated, boundary: PROCESS, kcv: "0A1B2C"}
+audit: {directory: audit}
 `
 
 // folder holds the files that good names.
@@ -110,6 +111,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
 	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, false}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
 	assert.Equal(t, filepath.Join(dir, "state.db"), c.SQLite)
+	assert.Equal(t, Audit{filepath.Join(dir, "audit"), "pursekeeper/pursekeeper-demo"}, c.Audit)
 	assert.Equal(t, []any{2 * time.Minute, 8 * time.Hour}, []any{c.ChallengeLife, c.SessionLife})
 	assert.Equal(t, []any{DefaultRequestTimeout, DefaultShutdownTimeout, slog.LevelInfo}, []any{c.RequestTimeout, c.ShutdownTimeout, c.LogLevel})
 	assert.Equal(t, []policy.Client{{Name: "platform", Identity: "spiffe://pursekeeper.example/platform", Role: policy.Platform,
@@ -175,6 +177,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"hang at once", "hang: 7s", "hang: 1ms", "token.hang"},
 		{"store in no folder", "sqlite: state.db", "sqlite: none/state.db", "store.sqlite: the folder"},
 		{"no store", "sqlite: state.db", "", "store.sqlite: missing"},
+		{"no audit", "directory: audit", "", "audit.directory: missing"},
+		{"audit in no folder", "directory: audit", "directory: none/audit", "audit.directory: the folder"},
+		{"audit in a file", "directory: audit", "directory: module.so", "module.so is no folder"},
+		{"origin with a space", "directory: audit", "directory: audit, origin: a b", "audit.origin"},
+		{"origin with a plus", "directory: audit", "directory: audit, origin: a+b", "audit.origin"},
+		{"label that is no origin", "label: pursekeeper-demo", "label: \"purse keeper\"", "audit.origin"},
 		{"log level", "store:", "log: {level: all}\nstore:", "log.level"},
 		{"no time", "store:", "limits: {requestTimeout: 0s}\nstore:", "limits.requestTimeout"},
 		{"too much time", "store:", "limits: {requestTimeout: 61s}\nstore:", "limits.requestTimeout"},
@@ -286,7 +294,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
 	_, err := New(File{}, t.TempDir())
 	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
-		"store.sqlite", "clients", "keySets"} {
+		"store.sqlite", "audit.directory", "clients", "keySets"} {
 		require.ErrorContains(t, err, "configuration: "+field+": ")
 	}
 	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {

@@ -16,6 +16,7 @@ type File struct {
 	TLS     TLSFile      `yaml:"tls"`
 	Token   TokenFile    `yaml:"token"`
 	Store   StoreFile    `yaml:"store"`
+	Audit   AuditFile    `yaml:"audit"`
 	Clients []ClientFile `yaml:"clients"`
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
@@ -59,6 +60,16 @@ type TokenFile struct {
 type StoreFile struct {
 	// SQLite is the path of a database file, made if it is not there, in a folder that is.
 	SQLite string `yaml:"sqlite"`
+}
+
+// AuditFile is where the sealed record is.
+type AuditFile struct {
+	// Directory is the folder of the sealed log, made if it is not there, in a folder that is. Beside it lie DIRECTORY.pub, the key
+	// that verifies the log, and DIRECTORY.lock.
+	Directory string `yaml:"directory"`
+	// Origin is the log's name, which its checkpoints and its key carry: 1 to 128 letters, digits and . / _ -. It never changes.
+	// Left out, pursekeeper/LABEL, of the token.
+	Origin string `yaml:"origin"`
 }
 
 // ClientFile is one caller of the API.

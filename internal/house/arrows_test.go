@@ -20,6 +20,9 @@ var arrows = map[string][]string{
 	"purse/softreader":   {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
 	"policy":             {},
 	"audit":              {"policy"},
+	"audit/tiles":        {"audit"},                // the sealed log on disk
+	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
+	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
 	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
@@ -41,7 +44,7 @@ var arrows = map[string][]string{
 	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki"}, belowSigner...),
 }
 
-var belowSigner = []string{"store", "audit", "custody", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
+var belowSigner = []string{"store", "audit", "audit/*", "custody", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
 
 // row finds the row of a folder: its own, or that of all below its parent.
 func row(folder string) (allowed []string, found bool) {

@@ -1,0 +1,232 @@
+package tiles
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Folder is a log's folder.
+type Folder string
+
+const checkpointName = "checkpoint"
+
+func (f Folder) place(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
+
+// Read returns what a tile or bundle has. A partial one that is not there any more is taken from its full one, as tlog-tiles
+// says. The error is fs.ErrNotExist where it is missing.
+func (f Folder) Read(t Tile) ([]byte, error) {
+	data, err := os.ReadFile(f.place(t.Path()))
+	if errors.Is(err, fs.ErrNotExist) && t.Partial() {
+		full, fullErr := os.ReadFile(f.place(t.Full().Path()))
+		if fullErr != nil {
+			return nil, err
+		}
+		return t.first(full)
+	}
+	return data, err
+}
+
+// first cuts a full tile or bundle to the tile's width.
+func (t Tile) first(full []byte) ([]byte, error) {
+	if t.Level != entriesLevel {
+		return full[:min(len(full), t.Width*tlog.HashSize)], nil
+	}
+	entries, err := SplitBundle(full)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for _, e := range entries[:min(len(entries), t.Width)] {
+		n += 2 + len(e)
+	}
+	return full[:n], nil
+}
+
+// Hashes returns the hashes of a tile, which must be as many as its width.
+func (f Folder) Hashes(t Tile) ([]tlog.Hash, error) {
+	data, err := f.Read(t)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) != t.Width*tlog.HashSize {
+		return nil, fmt.Errorf("%s has %d bytes, expected %d", t.Path(), len(data), t.Width*tlog.HashSize)
+	}
+	return Split(data), nil
+}
+
+// Entries returns the entries of a bundle, which must be as many as its width.
+func (f Folder) Entries(t Tile) ([][]byte, error) {
+	data, err := f.Read(t)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := SplitBundle(data)
+	if err == nil && len(entries) != t.Width {
+		err = fmt.Errorf("it holds %d entries, expected %d", len(entries), t.Width)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.Path(), err)
+	}
+	return entries, nil
+}
+
+// Checkpoint reads the newest checkpoint, as it is signed; empty when there is none.
+func (f Folder) Checkpoint() ([]byte, error) {
+	signed, err := os.ReadFile(f.place(checkpointName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return signed, err
+}
+
+// Edge reads the right edge of the tree that a checkpoint of this folder says, and refuses one that has another root.
+func (f Folder) Edge(c Checkpoint) (*Edge, error) {
+	e := &Edge{size: c.Size}
+	for level := range maxLevel {
+		full, width := Level(level, c.Size)
+		if full == 0 && width == 0 {
+			break
+		}
+		hashes := make([]tlog.Hash, 0, Width)
+		if width > 0 {
+			read, err := f.Hashes(Tile{level, full, width})
+			if err != nil {
+				return nil, fmt.Errorf("right edge of the log: %w", err)
+			}
+			hashes = append(hashes, read...)
+		}
+		e.levels = append(e.levels, hashes)
+	}
+	if root := e.Root(); root != c.Root {
+		return nil, fmt.Errorf("the tiles of the right edge have the root %v, the checkpoint of size %d says %v", root, c.Size, c.Root)
+	}
+	return e, nil
+}
+
+// ErrOther is the error of a file that is there with another content.
+var ErrOther = errors.New("is there with another content")
+
+// File is a tile or bundle to be written.
+type File struct {
+	Tile Tile
+	Data []byte
+}
+
+// Write makes files durable: each is written beside its place, synchronised and renamed, then the folders are synchronised. A
+// file that is there already, of a sealer that was stopped before its checkpoint, must be the same, byte for byte.
+func (f Folder) Write(files []File) error {
+	folders := map[string]bool{}
+	for _, file := range files {
+		name := file.Tile.Path()
+		there, err := os.ReadFile(f.place(name))
+		switch {
+		case err == nil && bytes.Equal(there, file.Data):
+		case err == nil:
+			return fmt.Errorf("%s %w: %s", name, ErrOther, file.Tile.Covers())
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		default:
+			if err := f.put(name, file.Data); err != nil {
+				return err
+			}
+		}
+		for folder := path.Dir(name); !folders[folder]; folder = path.Dir(folder) {
+			folders[folder] = true // the last is ".": the log's own
+		}
+	}
+	return f.syncFolders(folders)
+}
+
+// PublishCheckpoint replaces the checkpoint, durably. Everything that it covers must be there before.
+func (f Folder) PublishCheckpoint(signed string) error {
+	if err := f.put(checkpointName, []byte(signed)); err != nil {
+		return err
+	}
+	return syncFolder(string(f))
+}
+
+// put writes a file beside its place and renames it. A rest of an earlier try is written over.
+func (f Folder) put(name string, data []byte) (err error) {
+	place := f.place(name)
+	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(place+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(place+".new", place)
+}
+
+func (f Folder) syncFolders(folders map[string]bool) error {
+	names := make([]string, 0, len(folders))
+	for name := range folders {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) }) // the deepest first
+	for _, name := range names {
+		if err := syncFolder(f.place(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncFolder(name string) error {
+	folder, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// DropPartials removes the partial forms of a tile that is full and sealed.
+func (f Folder) DropPartials(t Tile) error { return os.RemoveAll(f.place(t.partials())) }
+
+// DropOldPartials removes what a sealer that was stopped left of the tiles that were filled last, in a tree of a size.
+func (f Folder) DropOldPartials(size uint64) error {
+	for level := range maxLevel {
+		full, _ := Level(level, size)
+		if full == 0 {
+			return nil
+		}
+		if err := f.DropPartials(Tile{level, full - 1, Width}); err != nil {
+			return err
+		}
+		if level == 0 {
+			if err := f.DropPartials(Bundle(full-1, Width)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ReadKey reads the verifier key of a log from its file: one line, as note has it.
+func ReadKey(file string) (note.Verifier, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	key, err := note.NewVerifier(string(bytes.TrimSpace(text)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, nil
+}

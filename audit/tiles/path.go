@@ -1,0 +1,72 @@
+package tiles
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Width is how many hashes a full tile has, and how many entries a full bundle.
+const Width = 256
+
+// entriesLevel is where the bundles of entries are in the place of a level.
+const entriesLevel = -1
+
+// Tile names one tile, or one bundle of entries.
+type Tile struct {
+	Level int    // 0: leaf hashes; see Bundle
+	Index uint64 // within the level
+	Width int    // 1 to 256; less than 256 while it is partial
+}
+
+// Bundle names a bundle of entries.
+func Bundle(index uint64, width int) Tile { return Tile{entriesLevel, index, width} }
+
+// Partial reports whether the tile is not full.
+func (t Tile) Partial() bool { return t.Width < Width }
+
+// Full is the tile with all its hashes.
+func (t Tile) Full() Tile {
+	t.Width = Width
+	return t
+}
+
+// Path is the tile's place below the log's folder, with slashes.
+func (t Tile) Path() string {
+	if t.Partial() {
+		return t.partials() + "/" + strconv.Itoa(t.Width)
+	}
+	return t.stem()
+}
+
+// partials is the folder of the tile's partial forms.
+func (t Tile) partials() string { return t.stem() + ".p" }
+
+func (t Tile) stem() string {
+	number := fmt.Sprintf("%03d", t.Index%1000)
+	for n := t.Index / 1000; n > 0; n /= 1000 {
+		number = fmt.Sprintf("x%03d/%s", n%1000, number)
+	}
+	if t.Level == entriesLevel {
+		return "tile/entries/" + number
+	}
+	return fmt.Sprintf("tile/%d/%s", t.Level, number)
+}
+
+// Covers says in words which entries are below the tile.
+func (t Tile) Covers() string {
+	shift := 8 * max(t.Level, 0)
+	first := t.Index * Width << shift
+	return fmt.Sprintf("entries %d to %d", first, first+uint64(t.Width)<<shift-1)
+}
+
+// Level says which tiles of a level a tree has: full ones, and the width of the partial one after them, 0 if there is none.
+func Level(level int, size uint64) (full uint64, width int) {
+	if 8*level >= 64 {
+		return 0, 0
+	}
+	hashes := size >> (8 * level)
+	return hashes / Width, int(hashes % Width)
+}
+
+// maxLevel bounds the levels of a tree of 2^64 entries.
+const maxLevel = 8
