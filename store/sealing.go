@@ -23,7 +23,7 @@ func (s *SQLite) Sealing(ctx context.Context) (sealed audit.Sealed, entries uint
 // Clocks decide how soon another node takes over, never who may mark: that is the fence. An end that lies further ahead than
 // a term could put it was written by a clock that is wrong, and holds nobody up.
 func (s *SQLite) TakeSealing(ctx context.Context, lease audit.Lease, now time.Time, term time.Duration) (audit.Lease, error) {
-	taken := lease
+	taken := lease // read only after the commit: the writer may still write it when ctx ends first
 	err := s.aside(ctx, func(on connection) error {
 		var (
 			holder  string
@@ -48,7 +48,10 @@ func (s *SQLite) TakeSealing(ctx context.Context, lease audit.Lease, now time.Ti
 		taken.Fence = fence
 		return readError(err)
 	})
-	return taken, err
+	if err != nil {
+		return lease, err
+	}
+	return taken, nil
 }
 
 // longestTerm bounds how far ahead an end of a lease is believed.
