@@ -101,5 +101,7 @@ func TestLargeLog(t *testing.T) {
 	took = time.Since(began)
 	memory := p.command.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
 	t.Logf("verified in %v: %.0f a second, %d MiB at most\n%s", took.Round(time.Millisecond), float64(g.entries)/took.Seconds(), memory/1024, p.out.String())
-	assert.Less(t, memory, int64(200<<10), "KiB")
+	// What does not grow with the log: ten million entries held in memory would be gigabytes. The race detector, with which the tests
+	// build the program, takes several times what the program does.
+	assert.Less(t, memory, int64(400<<10), "KiB")
 }
