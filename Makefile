@@ -25,7 +25,7 @@ setup:
 	@.ci/setup
 
 test: setup
-	go test -race -count=1 -timeout 10m -json ./... | go run ./internal/house/testlog
+	go test -race -count=1 -timeout 20m -json ./... | go run ./internal/house/testlog
 
 demo: setup
 	go run ./cmd/pursekeeper demo
