@@ -137,7 +137,8 @@ func TestDiscardedSessionsAreBounded(t *testing.T) {
 		_, _ = loadMAC2(context.Background(), t, keys[0], demoPath, "7E1722D0")
 		require.Eventually(t, func() bool { return token.State() == StateReady }, recoveryLimit, tick)
 	}
-	assert.Equal(t, uint64(2), token.Stats().Generation)
+	// The last discard may be a moment before the recovery that it asks for.
+	require.Eventually(t, func() bool { return token.Stats().Generation == 2 && token.State() == StateReady }, recoveryLimit, tick)
 	assert.Less(t, token.discarded.Load(), int64(maxDiscarded))
 	assert.Equal(t, uint64(1), control.Calls("C_Finalize"))
 	rulesKept(t, control)
