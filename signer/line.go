@@ -65,11 +65,7 @@ func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data
 	}
 	e := u.entry
 	e.Outcome, e.Inputs.Sequence, e.Inputs.FrameDigest = string(answer.Outcome), answer.Sequence, frameDigest(frame[len(frame)-8:])
-	err = s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
-		answer.AuditIndex = index
-		return []audit.Entry{e}, nil
-	}})
-	if err != nil {
+	if answer.AuditIndex, err = s.recordAt(ctx, e); err != nil {
 		return Sealed{}, err
 	}
 	answer.Frame = upperHex(frame)
@@ -196,11 +192,8 @@ func (s *Signer) refuseFrame(ctx context.Context, u readerUse) (Opened, error) {
 	answer := Opened{Outcome: ledger.SessionExpired, Key: u.used, Detail: "the session was not authenticated"}
 	e := u.entry
 	e.Outcome, e.Detail = string(answer.Outcome), answer.Detail
-	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
-		answer.AuditIndex = index
-		return []audit.Entry{e}, nil
-	}})
-	if err != nil {
+	var err error
+	if answer.AuditIndex, err = s.recordAt(ctx, e); err != nil {
 		return Opened{}, err
 	}
 	return answer, nil

@@ -186,11 +186,8 @@ func (r receipt) withCard(ctx context.Context, key Version, use func(keyderive.C
 func (s *Signer) refuseReceipt(ctx context.Context, entry audit.Entry, answer Receipt, detail string) (Receipt, error) {
 	answer.Outcome, answer.Detail = ledger.KeyNotActive, detail
 	entry.Outcome, entry.Detail = string(answer.Outcome), detail
-	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
-		answer.AuditIndex = index
-		return []audit.Entry{entry}, nil
-	}})
-	if err != nil {
+	var err error
+	if answer.AuditIndex, err = s.recordAt(ctx, entry); err != nil {
 		return Receipt{}, err
 	}
 	return answer, nil
