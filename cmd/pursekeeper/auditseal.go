@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/audit/sealer"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -74,6 +75,13 @@ func (n *node) seal(ctx context.Context) {
 		defer close(n.sealing.ended)
 		n.sealing.sealer.Run(ctx)
 	}()
+}
+
+// past is the sealed record, as replays read it.
+func (n *node) past() *past.Reader {
+	return &past.Reader{Database: n.store, Folder: tiles.Folder(n.config.Audit.Directory), Key: func(ctx context.Context) (note.Verifier, error) {
+		return n.checkpointKey(ctx)
+	}}
 }
 
 // endSealing seals what is there and ends; before the store and the token do.
