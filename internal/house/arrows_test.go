@@ -12,36 +12,36 @@ import (
 // The arrows of DESIGN §1: what each folder may import of the project. "x/*" is every folder below x. A folder that is not here
 // has no place in the house: whoever makes one adds its row, and says why in the commit.
 var arrows = map[string][]string{
-	"crypto/*":                {"crypto/*", "internal/secret"},
-	"keyderive":               {"crypto/*", "internal/secret"},
-	"keyderive/*":             {"keyderive", "crypto/*", "internal/secret"},
-	"purse":                   {"crypto/*"},
-	"purse/softcard":          {"purse", "keyderive", "crypto/*", "internal/secret"}, // a card in software, for tests and the demo
-	"purse/softreader":        {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
-	"policy":                  {},
-	"audit":                   {"policy"},
-	"audit/tiles":             {"audit"},                // the sealed log on disk
-	"audit/sealer":            {"audit", "audit/tiles"}, // what writes it
-	"audit/past":              {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
-	"audit/verifier":          {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
-	"store":                   {"policy", "audit"},
-	"custody":                 {"policy", "audit", "store", "hsm", "crypto/*"},
-	"hsm":                     {"keyderive", "crypto/*", "internal/secret"},
-	"hsm/softhsm":             {},
-	"hsm/opencryptoki":        {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
-	"hsm/hsmtest":             {"hsm/softhsm", "hsm/opencryptoki"},
-	"testvectors":             {"purse", "keyderive", "crypto/*", "internal/secret"},
-	"testvectors/conformance": {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
-	"signer/ledger":           {"store"},
-	"signer":                  append([]string{"signer/ledger"}, belowSigner...),
-	"signer/rpc":              append([]string{"signer", "signer/ledger", "api/*"}, belowSigner...),
-	"api/pursekeeper/v1":      {},
+	"crypto/*":           {"crypto/*", "internal/secret"},
+	"keyderive":          {"crypto/*", "internal/secret"},
+	"keyderive/*":        {"keyderive", "crypto/*", "internal/secret"},
+	"purse":              {"crypto/*"},
+	"purse/softcard":     {"purse", "keyderive", "crypto/*", "internal/secret"}, // a card in software, for tests and the demo
+	"purse/softreader":   {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
+	"policy":             {},
+	"audit":              {"policy"},
+	"audit/tiles":        {"audit"},                // the sealed log on disk
+	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
+	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
+	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
+	"store":              {"policy", "audit"},
+	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
+	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
+	"hsm/softhsm":        {},
+	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
+	"hsm/hsmtest":        {"hsm/softhsm", "hsm/opencryptoki"},
+	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
+	"signer/ledger":      {"store"},
+	"signer":             append([]string{"signer/ledger"}, belowSigner...),
+	"signer/rpc":         append([]string{"signer", "signer/ledger", "api/*"}, belowSigner...),
+	"api/pursekeeper/v1": {},
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
 	"internal/secret":                         {},
 	"internal/source":                         {"internal/secret"},
 	"internal/devpki":                         {},
 	"internal/config":                         append([]string{"signer", "internal/source"}, belowSigner...),
 	"internal/house":                          {},
+	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
 	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki"}, belowSigner...),
 }
