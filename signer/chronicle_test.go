@@ -11,6 +11,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -33,7 +34,7 @@ func fullKeySet(t testing.TB, name string, alg suite.Algorithm) KeySet {
 			block, err := alg.New(master[:])
 			require.NoError(t, err)
 			set.Versions = append(set.Versions, Version{
-				Kind: kind, Number: 1, State: Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+				Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 			})
 		}
 	}

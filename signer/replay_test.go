@@ -17,6 +17,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
@@ -261,9 +262,9 @@ func TestKeysOfAReplay(t *testing.T) {
 			continue
 		}
 		v := versions[1]
-		for state, want := range map[KeyState]string{
-			Active: "EQUAL ", Deactivated: "EQUAL ", Compromised: "EQUAL ", Suspended: "NOT_REPLAYABLE KEY_SUSPENDED",
-			PreActive: "NOT_REPLAYABLE KEY_SUSPENDED", Destroyed: "KEY_GONE full/load/1",
+		for state, want := range map[custody.KeyState]string{
+			custody.Active: "EQUAL ", custody.Deactivated: "EQUAL ", custody.Compromised: "EQUAL ", custody.Suspended: "NOT_REPLAYABLE KEY_SUSPENDED",
+			custody.PreActive: "NOT_REPLAYABLE KEY_SUSPENDED", custody.Destroyed: "KEY_GONE full/load/1",
 		} {
 			v.State = state
 			versions[1] = v

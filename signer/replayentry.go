@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
@@ -98,7 +99,7 @@ func init() {
 // eventsWithoutKeySet are about no key set, or raised by an entry that has its own.
 var eventsWithoutKeySet = map[audit.Event]bool{
 	identifyEvent: true, audit.Started: true, audit.KeyExposure: true, audit.UnexplainedCounter: true, audit.Contradiction: true,
-	audit.CardLocked: true, audit.CheckpointKey: true, audit.SealingLate: true, audit.SealingRefused: true,
+	audit.CardLocked: true, audit.CheckpointKey: true, audit.SealingLate: true, audit.SealingRefused: true, audit.Pruned: true,
 	audit.Event(policy.ListKeySets): true, audit.Event(policy.Replay): true,
 }
 
@@ -130,7 +131,7 @@ func (s *keySet) recordedKey(recorded *audit.Key, kind keyderive.Kind, number in
 	}
 	key = s.version(kind, number)
 	switch {
-	case key.Number == 0 || key.State == Destroyed || key.Key == nil:
+	case key.Number == 0 || key.State == custody.Destroyed || key.Key == nil:
 		return key, finding{KeyGone, recorded.String()}, false
 	case key.KCV.String() != recorded.KCV:
 		return key, differs(differsKey), false
