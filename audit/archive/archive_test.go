@@ -254,6 +254,65 @@ func (w *world) flip(f tiles.Folder) {
 	require.NoError(w, os.WriteFile(name, bytes.Replace(data, []byte("APPROVED"), []byte("APPROVEE"), 1), 0o600))
 }
 
+// failing is a database whose nth change fails: it is not made, or it is and nobody learns of it.
+type failing struct {
+	*store.SQLite
+	left int
+	made bool
+}
+
+var errStep = errors.New("the step fails")
+
+func (f *failing) step(do func() error) error {
+	f.left--
+	switch {
+	case f.left != 0:
+		return do()
+	case f.made:
+		return errors.Join(do(), errStep)
+	}
+	return errStep
+}
+
+func (f *failing) MarkPruned(ctx context.Context, before uint64) error {
+	return f.step(func() error { return f.SQLite.MarkPruned(ctx, before) })
+}
+
+func (f *failing) DeletePruned(ctx context.Context, limit int) (n int, err error) {
+	err = f.step(func() (err error) { n, err = f.SQLite.DeletePruned(ctx, limit); return err })
+	return n, err
+}
+
+// A prune that ends at any of its steps, made or not, leaves a whole record, over which a sealer goes on; the same again ends it.
+func TestPruneEndsAnywhere(t *testing.T) {
+	for step := 1; step <= 4; step++ { // record, mark, delete, delete
+		for _, made := range []bool{false, true} {
+			w := newWorld(t, 1300)
+			before := w.whole(w.reader(w.store), 0)
+			w.copy()
+			config := w.config(600)
+			database := &failing{w.store, step, made}
+			record := config.Record
+			config.Database = database
+			config.Record = func(ctx context.Context, e audit.Entry) error {
+				return database.step(func() error { return record(ctx, e) })
+			}
+			_, err := archive.Prune(t.Context(), config)
+			require.ErrorIs(t, err, errStep)
+			require.NoError(t, w.seal().Err)
+			require.Equal(t, before, w.whole(w.reader(w.store), 0)[:1300], "step %d %v", step, made)
+			_, err = archive.Prune(t.Context(), w.config(600))
+			require.NoError(t, err)
+			first, _ := w.kept()
+			assert.EqualValues(t, 512, first)
+			require.NoError(t, w.seal().Err)
+			after := w.whole(w.reader(w.store), 0)
+			assert.Equal(t, before, after[:1300])
+			assert.Contains(t, after[1300], `"event":"Pruned"`, "nothing goes that no entry tells of")
+		}
+	}
+}
+
 // An archive grows with its log, an interrupted copy goes on, and one of another history is refused.
 func TestCopy(t *testing.T) {
 	w := newWorld(t, 300)

@@ -11,8 +11,8 @@
 //
 //	verify    the whole log, and the whole copy, each against a checkpoint that was saved before
 //	compare   every entry that is to go, as the database has it, with the sealed one
-//	mark      in the database from where on entries are kept: whoever looks knows that those before it may be gone
 //	record    an entry that says what is pruned, and under which checkpoint
+//	mark      in the database from where on entries are kept: whoever looks knows that those before it may be gone
 //	delete    the rows, a few hundred in a transaction
 //
 // A process that is killed anywhere leaves a log, a copy and a database that agree; the same command goes on. Only whole bundles

@@ -67,14 +67,14 @@ func Prune(ctx context.Context, config Config) (p Pruned, err error) {
 		return p, err
 	}
 	if p.Before > p.From {
-		if err := config.Database.MarkPruned(ctx, p.Before); err != nil {
-			return p, err
-		}
 		err := config.Record(ctx, audit.Entry{
 			Time: time.Now(), Event: audit.Pruned, Outcome: "PRUNED",
 			Detail: fmt.Sprintf("entries %d up to %d leave the database; the checkpoint of %d entries with the root %v, and an archive, have them",
 				p.From, p.Before, p.Checkpoint.Size, p.Checkpoint.Root),
 		})
+		if err == nil {
+			err = config.Database.MarkPruned(ctx, p.Before)
+		}
 		if err != nil {
 			return p, err
 		}

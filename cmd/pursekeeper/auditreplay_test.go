@@ -124,7 +124,7 @@ func TestAnAuditorReplays(t *testing.T) {
 	assert.Equal(t, 1, status)
 	assert.Contains(t, out, "the record differs from the keys")
 	for index := range want {
-		assert.Contains(t, out, fmt.Sprintf("DIFFERENT        entry %d: ENTRY", index))
+		assert.Contains(t, out, fmt.Sprintf("DIFFERENT        entry %d: it is not the entry that was sealed\n", index))
 	}
 	assert.NotContains(t, out, "60B7B5B7", "it answers no MAC")
 	require.Zero(t, s.terminate())
@@ -236,4 +236,12 @@ func TestTheBarOfAReplay(t *testing.T) {
 	p = &replayProgress{out: &out, last: time.Now().Add(-time.Hour)}
 	p.show(&replayState{Next: 50, Equal: 40})
 	assert.Equal(t, "entry 50  40 equal  0 different\n", out.String())
+	out.Reset()
+	(&replayState{
+		Equal: 1, Different: 2, Differences: []difference{{12, "MAC2", "AuthorizeLoad", "APPROVED", "demo/\x1b[2J"}},
+		KeyGone: map[string]uint64{"demo/tac/9": 3}, NotReplayable: map[string]uint64{"PIN": 1, "LATER": 2},
+	}).print(&out)
+	assert.Equal(t, "DIFFERENT        entry 12: AuthorizeLoad is recorded as APPROVED, demo/?[2J: MAC2 differs\nDIFFERENT        and 1 entry more\n"+
+		"equal            1 entry\ndifferent        2 entries\nnot replayable   2 entries: LATER\n"+
+		"not replayable   1 entry: the command carries a PIN, which is not recorded\nkey gone         3 entries: demo/tac/9\nno MAC           0 entries\n", out.String())
 }

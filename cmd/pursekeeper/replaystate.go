@@ -162,21 +162,39 @@ func (s *replayState) keep() (err error) {
 
 func (s *replayState) print(out io.Writer) {
 	for _, d := range s.Differences {
-		fmt.Fprintf(out, "DIFFERENT        entry %d: %s: %s is recorded as %s, %s\n", d.Index, d.What, printable(or(d.Event, "an entry that was altered")),
-			printable(or(d.Outcome, "nothing")), printable(or(d.Transaction, "no transaction")))
+		fmt.Fprintf(out, "DIFFERENT        entry %d: %s\n", d.Index, printable(d.String()))
 	}
 	if more := s.Different - uint64(len(s.Differences)); more > 0 {
-		fmt.Fprintf(out, "DIFFERENT        and %d more entries\n", more)
+		fmt.Fprintf(out, "DIFFERENT        and %s more\n", entries(more))
 	}
-	fmt.Fprintf(out, "equal            %d entries\n", s.Equal)
-	fmt.Fprintf(out, "different        %d entries\n", s.Different)
+	fmt.Fprintf(out, "equal            %s\n", entries(s.Equal))
+	fmt.Fprintf(out, "different        %s\n", entries(s.Different))
 	for _, reason := range slices.Sorted(maps.Keys(s.NotReplayable)) {
-		fmt.Fprintf(out, "not replayable   %d entries: %s\n", s.NotReplayable[reason], notReplayable(reason))
+		fmt.Fprintf(out, "not replayable   %s: %s\n", entries(s.NotReplayable[reason]), notReplayable(reason))
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.KeyGone)) {
-		fmt.Fprintf(out, "key gone         %d entries: %s\n", s.KeyGone[key], printable(key))
+		fmt.Fprintf(out, "key gone         %s: %s\n", entries(s.KeyGone[key]), printable(key))
 	}
-	fmt.Fprintf(out, "no MAC           %d entries\n", s.NoMAC)
+	fmt.Fprintf(out, "no MAC           %s\n", entries(s.NoMAC))
+}
+
+// String is what was recorded, and in what the keys say otherwise.
+func (d difference) String() string {
+	if d.Event == "" {
+		return "it is not the entry that was sealed"
+	}
+	text := fmt.Sprintf("%s is recorded as %s", d.Event, d.Outcome)
+	if d.Transaction != "" {
+		text += ", " + d.Transaction
+	}
+	return fmt.Sprintf("%s: %s differs", text, d.What)
+}
+
+func entries(n uint64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
 }
 
 // notReplayable is a reason in words.
@@ -198,11 +216,4 @@ func notReplayable(reason string) string {
 		return text
 	}
 	return printable(reason)
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
