@@ -374,3 +374,25 @@ func TestReaderFindsWhatIsAltered(t *testing.T) {
 	_, err = w.reader(w.store).Entry(t.Context(), 0)
 	require.NoError(t, err)
 }
+
+// After a prune a log that was lost cannot be made again from the database. It is refused, and comes back from its archive.
+func TestALostLogComesBackFromItsArchive(t *testing.T) {
+	w := newWorld(t, 1300)
+	w.copy()
+	w.add(20)
+	before := w.whole(w.reader(w.store), 0)
+	_, err := archive.Prune(t.Context(), w.config(600))
+	require.NoError(t, err)
+	require.NoError(t, w.seal().Err)
+	signed := w.checkpoint(w.log)
+	require.NoError(t, os.RemoveAll(string(w.log)))
+	require.ErrorIs(t, w.seal().Err, sealer.ErrRefused)
+	assert.Empty(t, w.checkpoint(w.log))
+
+	require.NoError(t, os.RemoveAll(string(w.log)))
+	_, err = archive.Copy(t.Context(), w.archive, w.log, w.key)
+	require.NoError(t, err)
+	require.NoError(t, w.seal().Err)
+	assert.Equal(t, string(signed), string(w.checkpoint(w.log)), "to the checkpoint that was marked")
+	assert.Equal(t, before, w.whole(w.reader(nil), 0)[:1320])
+}
