@@ -88,6 +88,35 @@ func (t *Token) TransportKey(ctx context.Context, spec TransportSpec) (*Transpor
 	return &TransportKey{t, spec}, nil
 }
 
+// DestroyTransportKey destroys the transport key, when the keys have moved, and looks again: an error says that the object may be there still.
+// One that is less protected than it has to be is destroyed too; one with another check value is not the key that was meant.
+func (t *Token) DestroyTransportKey(ctx context.Context, spec TransportSpec) error {
+	if err := spec.validate(); err != nil {
+		return fmt.Errorf("destroy %w", err)
+	}
+	return t.withAnchor(ctx, "destroy transport key "+spec.Name, func(s *session) error {
+		object, err := s.find(pkcs11.CKO_SECRET_KEY, spec.label())
+		if err != nil {
+			return err
+		}
+		way, err := s.cmac(t.config.Profile, spec.Cipher)
+		if err != nil {
+			return err
+		}
+		if err := way.compareCheckValue(s, object, spec); err != nil {
+			return err
+		}
+		if err := s.destroy(object); err != nil {
+			return err
+		}
+		left, err := s.findAll(pkcs11.NewAttribute(pkcs11.CKA_LABEL, spec.label()))
+		if err == nil && len(left) > 0 {
+			err = ErrExists
+		}
+		return err
+	}, nil)
+}
+
 // Cipher implements keyblock.Protector.
 func (k *TransportKey) Cipher() keyblock.Cipher { return k.spec.Cipher }
 
@@ -169,11 +198,15 @@ func (t *Token) findTransport(s *session, spec TransportSpec) (way cmacWay, obje
 	if err = way.checkLength(s, object); err != nil {
 		return way, 0, err
 	}
-	got, err := way.checkValue(s, object)
+	return way, object, way.compareCheckValue(s, object, spec)
+}
+
+func (w cmacWay) compareCheckValue(s *session, object pkcs11.ObjectHandle, spec TransportSpec) error {
+	got, err := w.checkValue(s, object)
 	if err == nil && got != spec.KCV {
 		err = fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, spec.KCV)
 	}
-	return way, object, err
+	return err
 }
 
 // checkLength holds the length of an AES key against its cipher, where the token knows it: openCryptoki does not, of a key whose bytes it was

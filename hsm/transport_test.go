@@ -106,10 +106,16 @@ func transportContract(t *testing.T, token *Token, native bool) {
 		_, err = token.TransportKey(ctx, wrong)
 		require.ErrorIs(t, err, ErrKCVMismatch)
 		require.ErrorContains(t, err, spec.Name)
+		require.ErrorIs(t, token.DestroyTransportKey(ctx, wrong), ErrKCVMismatch)
 		over, cancel := context.WithCancel(ctx)
 		cancel()
 		_, err = key.CMAC(over, nil)
 		require.ErrorIs(t, err, context.Canceled)
+
+		require.NoError(t, token.DestroyTransportKey(ctx, spec))
+		_, err = key.CMAC(ctx, nil)
+		require.ErrorIs(t, err, ErrKeyNotFound)
+		require.ErrorIs(t, token.DestroyTransportKey(ctx, spec), ErrKeyNotFound)
 	}
 }
 
@@ -191,6 +197,9 @@ func TestTransportObjectsRefused(t *testing.T) {
 			default:
 				require.ErrorIs(t, err, ErrAttributes, name)
 				assert.ErrorContains(t, err, name)
+			}
+			if name == "CKA_EXTRACTABLE" { // a weak one is destroyed as any other
+				require.NoError(t, token.DestroyTransportKey(ctx, spec))
 			}
 		}
 	}
