@@ -159,14 +159,17 @@ func (s *Signer) replay(ctx context.Context, caller policy.Caller, grants map[st
 		return Replayed{}, err
 	}
 	answer := Replayed{Next: from, Done: from >= r.To}
-	began, looked, most := time.Now(), 0, replayEntries
+	began, looked, most, budget := time.Now(), 0, replayEntries, replayTime
+	if deadline, ok := ctx.Deadline(); ok {
+		budget = min(budget, time.Until(deadline)/2) // what was compared is to be answered
+	}
 	if r.Limit > 0 {
 		most = min(int(r.Limit), replayEntries)
 	}
 	var failed error
 	if !answer.Done {
 		err = s.past.Entries(ctx, from, func(sealed past.Entry) bool {
-			if answer.Done = sealed.Index >= r.To; answer.Done || looked == most || time.Since(began) > replayTime {
+			if answer.Done = sealed.Index >= r.To; answer.Done || looked == most || looked > 0 && time.Since(began) > budget {
 				return false
 			}
 			looked++

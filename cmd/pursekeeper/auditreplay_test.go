@@ -18,6 +18,8 @@ import (
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // replays runs audit replay against the signer.
@@ -81,6 +83,31 @@ func (h home) doctor(event, outcome, old, new string) (index uint64) {
 	return index
 }
 
+// forge adds a changed copy of an entry to the record, as a signer that records wrongly would, and returns its index.
+func (h home) forge(event, outcome string, change func(*audit.Entry)) (index uint64) {
+	h.t.Helper()
+	database, err := store.OpenSQLite(h.t.Context(), h.path("state.db"))
+	require.NoError(h.t, err)
+	defer func() { require.NoError(h.t, database.Close()) }()
+	var forged audit.Entry
+	require.NoError(h.t, database.Entries(h.t.Context(), 0, func(_ uint64, line []byte) bool {
+		e, err := audit.Decode(line)
+		require.NoError(h.t, err)
+		if string(e.Event) != event || e.Outcome != outcome {
+			return true
+		}
+		forged = e
+		return false
+	}))
+	change(&forged)
+	forged.Time = time.Now()
+	require.NoError(h.t, database.Commit(h.t.Context(), store.Change{Decide: func(_ *store.Purse, at uint64) ([]audit.Entry, error) {
+		index = at
+		return []audit.Entry{forged}, nil
+	}}))
+	return index
+}
+
 // The whole record of a signer on SoftHSM replays with nothing different, over what the database has; and every entry that somebody
 // changes in the database is named.
 func TestAnAuditorReplays(t *testing.T) {
@@ -100,6 +127,13 @@ func TestAnAuditorReplays(t *testing.T) {
 		assert.Equal(t, 1, status)
 		assert.Contains(t, out, "role "+other+" may not Replay")
 	}
+	// What was recorded wrong, and sealed, is named with what differs.
+	forged := h.forge("AuthorizeLoad", "APPROVED", func(e *audit.Entry) { e.MAC2 = "00000000" })
+	s.sealed(forged)
+	status, out = s.replays("--from", fmt.Sprint(forged), "--to", fmt.Sprint(forged+1))
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, fmt.Sprintf("DIFFERENT        entry %d: AuthorizeLoad is recorded as APPROVED, demo/3105228000001117/EP/LOAD/0007/A1B2C3D4: MAC2 differs\n", forged))
+	assert.NotContains(t, out, "60B7B5B7")
 	status, out = s.replays("--to", "2000-01-01T00:00:00Z")
 	require.Zero(t, status, out)
 	assert.Contains(t, out, "no MAC           0 entries")
