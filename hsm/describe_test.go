@@ -9,6 +9,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
+	"github.com/pursekeeper/pursekeeper/hsm/opencryptoki"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
@@ -52,4 +53,25 @@ func TestDescribe(t *testing.T) {
 	_, all = results(made, profile)
 	assert.Equal(t, hsm.MechanismFailed, all["SM4 cbc"])
 	assert.Equal(t, hsm.MechanismPassed, all["SM4 ecb"])
+}
+
+// A second library describes itself too.
+func TestDescribeOpenCryptoki(t *testing.T) {
+	hsmtest.OnOpenCryptoki(t, func(t *testing.T, made *hsmtest.Token, _ *opencryptoki.Daemon) {
+		profile, err := hsm.ShippedProfile(hsm.ProfileOpenCryptoki)
+		require.NoError(t, err)
+		token, err := hsm.Open(context.Background(), hsm.Config{Module: made.Module, TokenLabel: made.Label, Profile: profile,
+			PIN: func(context.Context) (secret.Bytes, error) { return secret.Copy([]byte(made.PIN)), nil }})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, token.Close()) }()
+		d, err := token.Describe(context.Background())
+		require.NoError(t, err)
+		assert.NotEmpty(t, d.Manufacturer)
+		assert.NotEmpty(t, d.Library)
+		assert.NotEqual(t, "SoftHSM v2", d.Model)
+		for _, m := range d.Mechanisms {
+			assert.NotEqual(t, hsm.MechanismFailed, m.Result, "%s: %s", m.Name, m.Detail)
+		}
+		require.NoError(t, token.Ready(context.Background()))
+	})
 }
