@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +94,31 @@ func TestRetention(t *testing.T) {
 	require.Zero(t, s.terminate())
 }
 
+// traffic asks for loads, one after another, until stop is called, which returns what went wrong; it may be called again.
+func (s *served) traffic() (stop func() error) {
+	s.t.Helper()
+	client := s.client("platform")
+	quit, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for card := 7000; ; card++ {
+			select {
+			case <-quit:
+				ended <- nil
+				return
+			default:
+			}
+			if _, err := client.AuthorizeLoad(context.Background(), strangeLoad(card)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	return sync.OnceValue(func() error {
+		close(quit)
+		return <-ended
+	})
+}
+
 // A prune that is killed anywhere leaves the record whole, and the same command ends it, while the signer goes on signing.
 func TestPruneIsKilled(t *testing.T) {
 	h, s, last := longRecord(t)
@@ -104,6 +130,8 @@ func TestPruneIsKilled(t *testing.T) {
 	status, out := run(t, []string{"audit", "archive", "--dir", h.path("audit"), "--to", archived})
 	require.Zero(t, status, out)
 	prune := []string{"audit", "prune", "--config", h.path("pursekeeper.yaml"), "--archive", archived, "--checkpoint", saved, "--before"}
+	stop := s.traffic()
+	defer func() { require.NoError(t, stop()) }()
 	began := time.Now()
 	status, out = run(t, append(prune, "256"))
 	require.Zero(t, status, out)
@@ -128,6 +156,7 @@ func TestPruneIsKilled(t *testing.T) {
 	status, after := s.replays("--to", to)
 	require.Zero(t, status)
 	assert.Equal(t, before, after)
+	require.NoError(t, stop())
 	require.Zero(t, s.terminate())
 	status, out = run(t, []string{"audit", "verify", h.path("audit"), "--key", h.path("audit.pub"), "--checkpoint", saved})
 	require.Zero(t, status, out)

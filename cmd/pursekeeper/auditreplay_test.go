@@ -53,13 +53,17 @@ func (s *served) stories() {
 // strange is a load of a card with a number of its own, whose MAC1 is wrong. It returns the index of its entry.
 func (s *served) strange(card int) uint64 {
 	s.t.Helper()
-	answer, err := s.platform().AuthorizeLoad(s.t.Context(), &v1.AuthorizeLoadRequest{
-		KeySet: "demo", CardSerial: fmt.Sprintf("310522800000%d", card), Purse: v1.Purse_PURSE_EP, AmountFen: storyAmount, TerminalId: storyTerminal,
-		InitializeResponse: "000003E8 0007 01 00 A1B2C3D4 7E1722D0", Date: storyDate, Time: storyTime,
-	})
+	answer, err := s.platform().AuthorizeLoad(s.t.Context(), strangeLoad(card))
 	require.NoError(s.t, err)
 	require.Equal(s.t, v1.Outcome_OUTCOME_MAC_MISMATCH, answer.Outcome)
 	return answer.AuditIndex
+}
+
+func strangeLoad(card int) *v1.AuthorizeLoadRequest {
+	return &v1.AuthorizeLoadRequest{
+		KeySet: "demo", CardSerial: fmt.Sprintf("310522800000%d", card), Purse: v1.Purse_PURSE_EP, AmountFen: storyAmount, TerminalId: storyTerminal,
+		InitializeResponse: "000003E8 0007 01 00 A1B2C3D4 7E1722D0", Date: storyDate, Time: storyTime,
+	}
 }
 
 // platform is one client for many requests.
