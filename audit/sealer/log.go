@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -108,20 +109,28 @@ func (s *Sealer) compare(ctx context.Context, bundle tiles.Tile) (data []byte, e
 	return data, nil
 }
 
-// comparedAtOnce bounds the bundles that a round compares.
-const comparedAtOnce = 16
+// The share of an interval in which a round goes on with the comparison of the whole log, when it had little to seal, and when entries
+// come fast: their callers want the processor. One bundle is compared in each round in any case, so that it comes to an end.
+const (
+	idleShare = 4
+	busyShare = 20
+)
 
 // compareSome goes on with the comparison of the whole log.
 func (s *Sealer) compareSome(ctx context.Context) error {
-	for range comparedAtOnce {
-		if s.log.compared >= s.log.compareTo {
-			return nil
-		}
+	share := s.config.Interval / idleShare
+	if s.busy {
+		share = s.config.Interval / busyShare
+	}
+	for began := time.Now(); s.log.compared < s.log.compareTo; {
 		if _, err := s.compare(ctx, tiles.Bundle(s.log.compared, tiles.Width)); err != nil {
 			s.suspect = s.log.compared
 			return err
 		}
 		s.log.compared++
+		if time.Since(began) > share {
+			break
+		}
 	}
 	return nil
 }
@@ -152,9 +161,12 @@ func (s *Sealer) seal(ctx context.Context, sealed audit.Sealed, to uint64) error
 	if from < sealed.Size {
 		to = min(to, sealed.Size)
 	}
-	lines, err := s.entries(ctx, from, int(to-from))
-	if err != nil {
-		return err
+	lines := s.config.Record.RecentEntries(from, int(to-from))
+	if lines == nil {
+		var err error
+		if lines, err = s.entries(ctx, from, int(to-from)); err != nil {
+			return err
+		}
 	}
 	files, err := l.add(lines)
 	if err != nil {
