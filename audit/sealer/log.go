@@ -15,6 +15,7 @@ import (
 // log is the sealed log as it is open: its last checkpoint, its right edge, and the bundle that is not full yet.
 type log struct {
 	checkpoint tiles.Checkpoint // published; the zero value before the first
+	signed     string           // the one that was there when it was opened, as it is signed; "" without one
 	edge       *tiles.Edge
 	tail       []byte // the partial bundle
 
@@ -33,7 +34,7 @@ func (s *Sealer) open(ctx context.Context, sealed audit.Sealed, entries uint64) 
 			return nil, refuse("%s: %w", s.config.Folder, err)
 		}
 	}
-	l.checkpoint.Origin = s.key.Name()
+	l.signed, l.checkpoint.Origin = string(signed), s.key.Name()
 	switch size := l.checkpoint.Size; {
 	case size > sealed.Size:
 		return nil, refuse("the log has %d entries, the database marks %d as sealed: the database was set back or is another's",
@@ -193,10 +194,11 @@ func (s *Sealer) seal(ctx context.Context, sealed audit.Sealed, to uint64) error
 	if err != nil {
 		return err
 	}
-	if err := s.config.Folder.PublishCheckpoint(signed); err != nil {
+	if err := s.publish(signed); err != nil {
 		return err
 	}
 	l.checkpoint = next
+	s.tell(signed)
 	return s.drop(files)
 }
 

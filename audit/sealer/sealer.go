@@ -59,6 +59,8 @@ type Config struct {
 	Key   func(ctx context.Context) (note.Signer, note.Verifier, error)
 	Log   *slog.Logger
 	Alarm func(audit.Event)
+	// Published, when not nil, is told each checkpoint that is published, and the newest when the log is opened. It does not wait.
+	Published func(signed string)
 
 	Interval time.Duration // between rounds; three times as long from begin to begin while entries come fast; 0: 200 ms
 	Term     time.Duration // of the lease; 0: 5 s
@@ -116,6 +118,8 @@ type Sealer struct {
 	suspect uint64 // a bundle to compare first: one that was not what was sealed
 	alarmed bool   // that it is late
 
+	publishing sync.Mutex // held while the checkpoint's file is replaced
+
 	mu     sync.Mutex // guards status
 	status Status
 }
@@ -139,6 +143,26 @@ func (s *Sealer) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status
+}
+
+// Cosigned adds a witness's signature lines to the published checkpoint, when it still is the one that they are of. Any goroutine may call
+// it while Run runs.
+func (s *Sealer) Cosigned(c tiles.Checkpoint, w *tiles.Witness, lines string) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	return s.config.Folder.AddCosignature(c, w, lines)
+}
+
+func (s *Sealer) publish(signed string) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	return s.config.Folder.PublishCheckpoint(signed)
+}
+
+func (s *Sealer) tell(signed string) {
+	if s.config.Published != nil && signed != "" {
+		s.config.Published(signed)
+	}
 }
 
 // Run seals until ctx ends, then seals what is there, and gives the lease back.
@@ -206,6 +230,7 @@ func (s *Sealer) round(ctx context.Context) (more bool, err error) {
 		if s.log, err = s.open(ctx, sealed, entries); err != nil {
 			return false, err
 		}
+		s.tell(s.log.signed)
 	}
 	s.busy = s.log.edge.Size()+busyRound <= entries
 	if s.log.edge.Size() < entries {

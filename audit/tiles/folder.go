@@ -78,8 +78,10 @@ func (f Folder) Entries(t Tile) ([][]byte, error) {
 }
 
 // Checkpoint reads the newest checkpoint, as it is signed; empty when there is none.
-func (f Folder) Checkpoint() ([]byte, error) {
-	signed, err := os.ReadFile(f.place(checkpointName))
+func (f Folder) Checkpoint() ([]byte, error) { return f.read(checkpointName) }
+
+func (f Folder) read(name string) ([]byte, error) {
+	signed, err := os.ReadFile(f.place(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

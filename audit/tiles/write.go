@@ -71,14 +71,19 @@ func (f Folder) Write(files []File) (err error) {
 
 // PublishCheckpoint replaces the checkpoint, durably. Everything that it covers must be there before.
 func (f Folder) PublishCheckpoint(signed string) error {
-	d, err := f.draft(checkpointName, []byte(signed))
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(placeAll([]draft{d}), d.close()); err != nil {
+	if err := f.replace(checkpointName, signed); err != nil {
 		return err
 	}
 	return syncFolder(string(f))
+}
+
+// replace writes a file anew, but for its folder.
+func (f Folder) replace(name, text string) error {
+	d, err := f.draft(name, []byte(text))
+	if err != nil {
+		return err
+	}
+	return errors.Join(placeAll([]draft{d}), d.close())
 }
 
 // draft is a file beside its place.

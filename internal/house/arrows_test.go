@@ -22,6 +22,8 @@ var arrows = map[string][]string{
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
+	"audit/witness":      {"audit", "audit/tiles"}, // offers its checkpoints to those who sign them too
+	"audit/witness/*":    {"audit/tiles"},          // a witness, for tests
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
 	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
