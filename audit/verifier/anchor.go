@@ -51,23 +51,31 @@ func (v *verification) compareAnchor(a anchor, claimed []tlog.Hash) {
 	}
 }
 
+// kept are the newest checkpoints that each witness signed, as the folder has them.
+func (v *verification) kept() ([][]byte, error) {
+	all := make([][]byte, len(v.Witnesses))
+	for i, w := range v.Witnesses {
+		var err error
+		if all[i], err = v.Folder.Cosigned(w); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // witnesses finds what each witness signed: the published checkpoint, or the newest that is kept of his.
-func (v *verification) witnesses(published []byte) error {
+func (v *verification) witnesses(published []byte, kept [][]byte) {
 	if len(v.Witnesses) == 0 {
-		return nil
+		return
 	}
 	if v.Quorum == 0 {
 		v.Quorum = len(v.Witnesses)
 	}
 	var missing []error
-	for _, w := range v.Witnesses {
-		kept, err := v.Folder.Cosigned(w)
-		if err != nil {
-			return err
-		}
+	for i, w := range v.Witnesses {
 		c, at, err := tiles.OpenCosigned(published, v.Key, w)
-		if errors.Is(err, tiles.ErrNotCosigned) && kept != nil {
-			c, at, err = tiles.OpenCosigned(kept, v.Key, w)
+		if errors.Is(err, tiles.ErrNotCosigned) && kept[i] != nil {
+			c, at, err = tiles.OpenCosigned(kept[i], v.Key, w)
 		}
 		if err != nil {
 			missing = append(missing, err)
@@ -79,13 +87,12 @@ func (v *verification) witnesses(published []byte) error {
 	if len(v.report.Witnessed) < v.Quorum {
 		v.report.find(NotCosigned, "%d of the witnesses signed a checkpoint that is here, expected %d: %v",
 			len(v.report.Witnessed), v.Quorum, errors.Join(missing...))
-		return nil
+		return
 	}
 	if _, at := v.witnessed(); at.Before(v.WitnessedSince) {
 		v.report.find(CutOrOld, "%d of the witnesses have signed nothing since %s, the last at %s: an old checkpoint is served as new, or the log "+
 			"was not offered to them", v.Quorum, v.WitnessedSince.UTC().Format(time.RFC3339), at.Format(time.RFC3339))
 	}
-	return nil
 }
 
 // witnessed is how many entries as many witnesses have signed as are asked for, and when that many had signed last.

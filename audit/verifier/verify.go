@@ -53,9 +53,9 @@ type verification struct {
 	report  *Report
 	anchors []anchor
 	known   map[uint64]bool
-	levels []level // above level 0
-	blind  bool    // hashes of the tree are not known: its root says nothing
-	newest time.Time
+	levels  []level // above level 0
+	blind   bool    // hashes of the tree are not known: its root says nothing
+	newest  time.Time
 }
 
 // level is the tile of a level that is being filled: its hashes as the log claims them. What the tiles below come to was
@@ -64,6 +64,10 @@ type level struct{ claimed []tlog.Hash }
 
 func (v *verification) checkpoints() error {
 	r := v.report
+	kept, err := v.kept() // before the checkpoint: a signer that writes to the folder publishes that first
+	if err != nil {
+		return err
+	}
 	signed, err := v.Folder.Checkpoint()
 	switch {
 	case err != nil:
@@ -87,9 +91,7 @@ func (v *verification) checkpoints() error {
 		r.Saved = &saved
 		v.anchor(saved, "the saved checkpoint")
 	}
-	if err := v.witnesses(signed); err != nil {
-		return err
-	}
+	v.witnesses(signed, kept)
 	if v.Saved == nil {
 		v.unchecked()
 	}

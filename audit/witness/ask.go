@@ -123,3 +123,6 @@ func conflict(text string) error {
 	}
 	return &errBehind{size}
 }
+
+// NoRedirect is for a witness's client: a checkpoint goes where it was configured to go.
+func NoRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
