@@ -47,6 +47,12 @@ const (
 	Open             Operation = "Open"
 
 	ListKeySets Operation = "ListKeySets"
+
+	ListEntries      Operation = "ListEntries"
+	ReadEntry        Operation = "ReadEntry"
+	ProveEntry       Operation = "ProveEntry"
+	LatestCheckpoint Operation = "LatestCheckpoint"
+	ExportEntries    Operation = "ExportEntries"
 )
 
 // Operations returns every operation once.
@@ -58,6 +64,7 @@ func Operations() []Operation {
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
 		ListKeySets,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
 	}
 }
 
@@ -88,7 +95,10 @@ var rights = map[Role][]Operation{
 	// Not AuthenticateCard: its cryptogram is a block of the caller's choice under the key that WRITE KEY goes under.
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
 	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
-	Auditor:      {GetTransaction, ListTransactions, ListKeySets},
+	Auditor: {
+		GetTransaction, ListTransactions, ListKeySets,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
+	},
 }
 
 // Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the

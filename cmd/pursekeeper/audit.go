@@ -16,13 +16,15 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/verifier"
 )
 
-// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network.
+// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network but where he asks a
+// signer by --server.
 type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Verify a whole sealed log. Ends with 0 only when all held."`
 	Prove      auditProveCmd      `cmd:"" help:"Write one entry with the proof that it is in the log."`
 	CheckProof auditCheckProofCmd `cmd:"" help:"Verify such a proof. Ends with 0 only when it holds."`
 	List       auditListCmd       `cmd:"" help:"List sealed entries, a line each."`
 	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
+	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint, to be saved."`
 	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
 }
 
@@ -184,22 +186,23 @@ func heldChecks(r *verifier.Report) []string {
 }
 
 type auditProveCmd struct {
-	Index uint64 `arg:"" help:"Index of the entry: auditIndex of an answer."`
-	Dir   string `help:"Folder of the log." default:".pursekeeper/audit" type:"existingdir"`
-	Key   string `help:"The log's verifier key, or its file. Left out: DIR.pub."`
-	Out   string `help:"File to write, which must not be there; ends in .tlog-proof by custom." required:"" type:"path"`
+	Index       uint64 `arg:"" help:"Index of the entry: auditIndex of an answer."`
+	auditFolder `embed:""`
+	Out         string `help:"File to write, which must not be there; ends in .tlog-proof by custom." required:"" type:"path"`
 }
 
-// Run takes the proof from the tiles, checks it, and writes it.
-func (c *auditProveCmd) Run() error {
-	if c.Key == "" {
-		c.Key = strings.TrimRight(c.Dir, "/") + ".pub"
-	}
-	key, err := keyFlag{c.Key}.verifier()
+// Run takes the proof from the tiles, or from a signer, checks it, and writes it.
+func (c *auditProveCmd) Run(ctx context.Context) error {
+	log, err := c.log()
 	if err != nil {
 		return err
 	}
-	proof, err := verifier.Prove(tiles.Folder(c.Dir), key, c.Index)
+	var proof *verifier.Proof
+	if c.Server == "" {
+		proof, err = verifier.Prove(log.Folder, log.Key, c.Index)
+	} else if proof, err = c.prove(ctx, c.Index); err == nil {
+		_, _, err = proof.Check(log.Key)
+	}
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	n.metrics = rpc.NewMetrics(n.all)
 	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
 	n.signer, err = signer.New(signer.Config{
-		Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+		Policy: rules, Store: n.store, KeySets: sets, Sealed: sealedRecord{n}, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
 	})
 	if err != nil {
 		return n, err
