@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 type SealedRecord interface {
 	// Checkpoint returns the newest checkpoint.
 	Checkpoint(ctx context.Context) (Checkpoint, error)
-	// Each calls yield with the entries from an index on to below size, in order, until it returns an error, which is returned.
+	// Each calls yield with the entries from an index on, in order, of a record that has the checkpoint's size, until yield returns an error,
+	// which is returned.
 	Each(ctx context.Context, from, size uint64, yield func(index uint64, line []byte, e audit.Entry) error) error
 	// Prove returns an entry that is under the checkpoint, and the file that proves it.
 	Prove(ctx context.Context, index uint64) (entry []byte, proof string, err error)
@@ -67,11 +69,17 @@ func (v sight) sees(e audit.Entry) bool {
 	return !slices.ContainsFunc(e.KeySets(), func(set string) bool { return !v.sets[set] })
 }
 
-// see asks the policy for each key set, or for the one that is asked for. A caller who may see none is denied, and that is recorded.
-func (s *Signer) see(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (v sight, err error) {
-	if s.sealed == nil {
-		return v, ErrNoSealedRecord
+// see asks the policy and is an error where there is nothing to see.
+func (s *Signer) see(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (sight, error) {
+	v, err := s.maySee(ctx, caller, op, asked)
+	if err == nil && s.sealed == nil {
+		err = ErrNoSealedRecord
 	}
+	return v, err
+}
+
+// maySee asks the policy for each key set, or for the one that is asked for. A caller who may see none is denied, and that is recorded.
+func (s *Signer) maySee(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (v sight, err error) {
 	v = sight{caller: caller, sets: map[string]bool{}}
 	if asked != "" {
 		set, grant, err := s.permit(ctx, caller, op, asked, audit.Entry{KeySet: asked})
@@ -179,12 +187,12 @@ func (s *Signer) SealedEntry(ctx context.Context, caller policy.Caller, index ui
 		return entry, "", &NotFoundError{Field: "index", Name: strconv.FormatUint(index, 10)}
 	}
 	var e audit.Entry
-	err = s.sealed.Each(ctx, index, index+1, func(_ uint64, line []byte, decoded audit.Entry) error {
+	err = s.sealed.Each(ctx, index, c.Size, func(_ uint64, line []byte, decoded audit.Entry) error {
 		entry, e = SealedEntry{index, line}, decoded
-		return nil
+		return errPageFull
 	})
-	if err != nil {
-		return entry, "", err
+	if !errors.Is(err, errPageFull) {
+		return SealedEntry{}, "", cmp.Or(err, error(&NotFoundError{Field: "index", Name: strconv.FormatUint(index, 10)}))
 	}
 	detail := fmt.Sprintf("entry %d", index)
 	if !v.sees(e) {
