@@ -232,7 +232,7 @@ func TestExportsAreBounded(t *testing.T) {
 			stream, err := auditor.audit().ExportEntries(t.Context(), &v1.ExportEntriesRequest{})
 			for err == nil && stream.Receive() {
 			}
-			ended <- errors.Join(err, stream.Err())
+			ended <- errors.Join(err, stream.Err(), stream.Close())
 		}()
 	}
 	require.Eventually(t, func() bool { return len(w.entries()) == before+exportsAtOnce }, 30*time.Second, time.Millisecond)
