@@ -25,7 +25,7 @@ type auditRemote struct {
 }
 
 func (r auditRemote) client() (pursekeeperv1connect.AuditServiceClient, error) {
-	client, err := clientFlags{Server: r.Server, TLS: r.TLS, As: r.As}.http()
+	client, err := clientFlags(r).http()
 	if err != nil {
 		return nil, err
 	}
