@@ -53,6 +53,8 @@ const (
 	Pruned             Event = "Pruned"             // entries that are sealed leave the database
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
+	WitnessConflict    Event = "WitnessConflict"    // alarm, no entry: a witness signed another tree of the sealed log
+	WitnessLate        Event = "WitnessLate"        // alarm, no entry: a witness has signed nothing for minutes
 )
 
 // Entry is one line of the record. Empty fields are left out of the encoding.

@@ -49,7 +49,12 @@ const (
 	ListKeySets Operation = "ListKeySets"
 
 	// Replay compares recorded MACs with the keys: whoever may call it learns whether they are equal, and never a MAC.
-	Replay Operation = "Replay"
+	Replay           Operation = "Replay"
+	ListEntries      Operation = "ListEntries"
+	ReadEntry        Operation = "ReadEntry"
+	ProveEntry       Operation = "ProveEntry"
+	LatestCheckpoint Operation = "LatestCheckpoint"
+	ExportEntries    Operation = "ExportEntries"
 )
 
 // Operations returns every operation once.
@@ -60,7 +65,8 @@ func Operations() []Operation {
 		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
-		ListKeySets, Replay,
+		ListKeySets,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries, Replay,
 	}
 }
 
@@ -91,7 +97,10 @@ var rights = map[Role][]Operation{
 	// Not AuthenticateCard: its cryptogram is a block of the caller's choice under the key that WRITE KEY goes under.
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
 	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
-	Auditor:      {GetTransaction, ListTransactions, ListKeySets, Replay},
+	Auditor: {
+		GetTransaction, ListTransactions, ListKeySets,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries, Replay,
+	},
 }
 
 // Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the

@@ -38,6 +38,11 @@ func TestRolesAndOperations(t *testing.T) {
 		{Open, 0, 'x', 0, 0, 0, 0},
 		{ListKeySets, 0, 0, 'x', 'x', 0, 0},
 		{Replay, 0, 0, 0, 'x', 0, 0},
+		{ListEntries, 0, 0, 0, 'x', 0, 0},
+		{ReadEntry, 0, 0, 0, 'x', 0, 0},
+		{ProveEntry, 0, 0, 0, 'x', 0, 0},
+		{LatestCheckpoint, 0, 0, 0, 'x', 0, 0},
+		{ExportEntries, 0, 0, 0, 'x', 0, 0},
 	}
 	var rows []Operation
 	for _, row := range table {

@@ -32,6 +32,7 @@ type Config struct {
 	Policy         *policy.Policy
 	Store          store.Store
 	KeySets        []KeySet
+	Sealed         SealedRecord      // nil: auditors are shown none
 	SettlementLife time.Duration     // 0: DefaultSettlementLife
 	ChallengeLife  time.Duration     // 0: DefaultChallengeLife
 	SessionLife    time.Duration     // 0: DefaultSessionLife
@@ -47,6 +48,7 @@ type Signer struct {
 	policy  *policy.Policy
 	store   store.Store
 	keySets map[string]*keySet
+	sealed  SealedRecord
 	life    time.Duration
 	reader  readerLives
 	now     func() time.Time
@@ -65,7 +67,7 @@ func New(c Config) (*Signer, error) {
 		return nil, errors.New("signer: a policy and a store are needed")
 	}
 	s := &Signer{
-		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{},
+		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{}, sealed: c.Sealed,
 		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
 		past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
 	}

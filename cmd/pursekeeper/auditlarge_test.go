@@ -63,6 +63,8 @@ func (g *generated) TakeSealing(_ context.Context, lease audit.Lease, _ time.Tim
 	return lease, nil
 }
 
+func (*generated) RecentEntries(uint64, int) [][]byte { return nil }
+
 func (g *generated) MarkSealed(_ context.Context, _ audit.Lease, sealed audit.Sealed) error {
 	g.sealed = sealed
 	return nil

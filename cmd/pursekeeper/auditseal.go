@@ -20,13 +20,15 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/audit/sealer"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
+	"github.com/pursekeeper/pursekeeper/audit/witness"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-// sealing is a node's sealer, which runs from newNode to close, and the key of its checkpoints.
+// sealing is a node's sealer with what offers its checkpoints to witnesses, which run from newNode to close, and the key of its checkpoints.
 type sealing struct {
 	sealer *sealer.Sealer
+	offers *witness.Offerer
 	stop   context.CancelFunc
 	ended  chan struct{}
 
@@ -59,9 +61,10 @@ func (n *node) seal(ctx context.Context) {
 	if err != nil {
 		host = "localhost"
 	}
+	n.sealing.offers = n.offerer()
 	n.sealing.sealer = sealer.New(sealer.Config{
 		Folder: tiles.Folder(n.config.Audit.Directory), Holder: host + ":" + n.config.Audit.Directory, Record: n.store, Log: n.log, Alarm: n.alarm,
-		LastRounds: min(signingTime, n.config.ShutdownTimeout),
+		LastRounds: min(signingTime, n.config.ShutdownTimeout), Published: n.sealing.offers.Published,
 		Key: func(ctx context.Context) (note.Signer, note.Verifier, error) {
 			key, err := n.checkpointKey(ctx)
 			if err != nil {
@@ -74,7 +77,10 @@ func (n *node) seal(ctx context.Context) {
 	n.sealing.ended = make(chan struct{})
 	go func() {
 		defer close(n.sealing.ended)
-		n.sealing.sealer.Run(ctx)
+		var both sync.WaitGroup
+		both.Go(func() { n.sealing.offers.Run(ctx) })
+		both.Go(func() { n.sealing.sealer.Run(ctx) })
+		both.Wait()
 	}()
 }
 

@@ -44,6 +44,7 @@ type Config struct {
 type Audit struct {
 	Directory string
 	Origin    string
+	Witnesses []Witness
 }
 
 // Defaults, for what is left out.
@@ -209,6 +210,7 @@ func (c *checker) audit(file AuditFile, label string) Audit {
 	if !origin.MatchString(a.Origin) {
 		c.refuse("audit.origin", "%q: expected 1 to 128 letters, digits and . / _ -", a.Origin)
 	}
+	a.Witnesses = c.witnesses(file.Witnesses)
 	return a
 }
 

@@ -24,6 +24,8 @@ var arrows = map[string][]string{
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
 	"audit/archive":      {"audit", "audit/*"},     // sealed entries leave the database
 	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
+	"audit/witness":      {"audit", "audit/tiles"}, // offers its checkpoints to those who sign them too
+	"audit/witness/*":    {"audit/tiles"},          // a witness, for tests
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
@@ -141,7 +143,7 @@ func TestOnlyHSMSpeaksToTheToken(t *testing.T) {
 
 func TestNoPackageImportsTestsOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.folder() == "hsm/hsmtest" {
+		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest"}, p.folder()) {
 			continue
 		}
 		for _, only := range []string{"testing", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"} {

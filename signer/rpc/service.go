@@ -41,6 +41,8 @@ type service struct {
 	timeout time.Duration
 	methods map[string]string // by path
 
+	exports chan struct{} // holds one for each export that runs
+
 	unreadTime time.Duration // a stream whose answer is not read for so long is cut
 
 	stopping chan struct{} // closed when the server begins to stop: streams take no more requests
@@ -62,6 +64,7 @@ func NewHandler(c Config) *Handler {
 		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, unreadTime: writeTimeout, stopping: make(chan struct{}),
 		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto,
 			v1.File_pursekeeper_v1_audit_proto),
+		exports: make(chan struct{}, exportsAtOnce),
 	}
 	options := []connect.HandlerOption{
 		strictCodecs(),

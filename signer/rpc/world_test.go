@@ -44,6 +44,7 @@ type world struct {
 	t         testing.TB
 	authority *devpki.Authority
 	store     *store.SQLite
+	log       *sealedLog
 	signer    *signer.Signer
 	logs      *journal
 	registry  *prometheus.Registry
@@ -84,10 +85,11 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	w.store, err = store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "state.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
+	w.log = newSealedLog(t)
 	rules, err := policy.New(s.clients)
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
-	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Alarm: metrics.Alarm}
+	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Sealed: w.log, Alarm: metrics.Alarm}
 	if s.past {
 		config.Past = &wholeRecord{config.Store}
 	}
