@@ -59,6 +59,7 @@ func faultsOf(calls map[string]uint64) (faults []hsmtest.Fault) {
 			if changing[function] {
 				faults = append(faults,
 					hsmtest.Fault{Function: function, From: call, To: call, Code: pkcs11.CKR_DEVICE_ERROR, AfterCall: true},
+					hsmtest.Fault{Function: function, From: call, To: call, Code: pkcs11.CKR_FUNCTION_CANCELED, AfterCall: true},
 					hsmtest.Fault{Function: function, From: call, To: call, LoseSessions: true, AfterCall: true})
 			}
 		}
