@@ -112,7 +112,7 @@ func TestARecoveryKnowsWhatCameAndWent(t *testing.T) {
 	generate("made sealed", keyderive.BoundaryProcess)
 	restored, wrapped := generate("restored", keyderive.BoundaryCard)
 	require.NoError(t, token.DestroyMaster(ctx, restored.Label, restored.KCV))
-	require.NoError(t, token.RestoreMaster(ctx, restored, under, wrapped))
+	require.NoError(t, token.RestoreMaster(ctx, restored, escrowed(t), wrapped))
 	createRaw(t, token, rawKey("adopted", bytesOf(t, loadMaster), nil))
 	require.NoError(t, token.Adopt(ctx, specOf(t, "adopted", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)))
 	want["adopted"] = macOf(t, keyOf(t, token, "adopted"))

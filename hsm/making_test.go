@@ -186,7 +186,7 @@ func TestADestructionThatIsCutShortIsGoneOnWith(t *testing.T) {
 		calls := callsOf(t, control, func() { require.NoError(t, token.DestroyMaster(ctx, spec.Label, spec.KCV)) })
 		want := durable(t, token)
 		for _, fault := range faultsOf(calls) {
-			require.NoError(t, token.RestoreMaster(ctx, spec, under, wrapped))
+			require.NoError(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped))
 			macOf(t, keyOf(t, token, spec.Label)) // and an issuer-level key
 			control.Set(fault)
 			err := token.DestroyMaster(ctx, spec.Label, spec.KCV)
