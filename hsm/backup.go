@@ -121,6 +121,34 @@ func (t *Token) BackupKey(ctx context.Context, name string) (v kcv.Value, err er
 	return found, nil
 }
 
+// DestroyBackupKey destroys the backup key of a name and a check value, and looks again. The copies that were made under it are worth
+// nothing without those who keep the key. ErrKeyNotFound is that there is none, as a second call finds; a key with another check value is
+// ErrKCVMismatch and stays.
+func (t *Token) DestroyBackupKey(ctx context.Context, name string, v kcv.Value) error {
+	leave, err := t.enterOffice(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return t.onAdmin(ctx, fmt.Sprintf("destroy backup key %q", name), func(g *generation, s *session) error {
+		key, err := g.findBackup(s, BackupUnder(name, v))
+		if err != nil {
+			return err
+		}
+		if err := s.destroy(key.object); err != nil {
+			return err
+		}
+		_, err = s.find(pkcs11.CKO_SECRET_KEY, backupPrefix+name)
+		switch {
+		case errors.Is(err, ErrKeyNotFound):
+			return nil
+		case err == nil:
+			return errStillThere
+		}
+		return err
+	})
+}
+
 // wrapRight and unwrapRight are what a wrapping key needs on this token; a backup key has the first alone.
 func (p Profile) wrapRight() rights {
 	if p.NoKeyWrap {

@@ -224,7 +224,7 @@ func (s *session) destroyNamed(n name) error {
 			}
 		}
 		if pass == 1 && len(ours) > 0 {
-			return fmt.Errorf("%q is still there after it was destroyed: %w", n.label, pkcs11.Error(pkcs11.CKR_DEVICE_ERROR))
+			return fmt.Errorf("%q: %w", n.label, errStillThere)
 		}
 		for _, object := range ours {
 			if err := s.destroy(object); err != nil {

@@ -160,6 +160,13 @@ func TestBackupKeys(t *testing.T) {
 		pkcs11.CKA_WRAP: true}))
 	_, _, err = token.GenerateMaster(ctx, newSpec("gd/load/1", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken), under)
 	assert.ErrorIs(t, err, ErrAmbiguous)
+	assert.ErrorIs(t, token.DestroyBackupKey(ctx, "escrow", under.kcv), ErrAmbiguous)
+
+	other, err := token.ImportBackupKey(ctx, "next", key)
+	require.NoError(t, err)
+	assert.ErrorIs(t, token.DestroyBackupKey(ctx, "next", kcv.Value{1}), ErrKCVMismatch)
+	require.NoError(t, token.DestroyBackupKey(ctx, "next", other))
+	assert.ErrorIs(t, token.DestroyBackupKey(ctx, "next", other), ErrKeyNotFound)
 }
 
 // Who makes a master says what becomes of its copy, and no key that is not made has a check value.
