@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
-	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
+	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
 	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first

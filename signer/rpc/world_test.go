@@ -21,6 +21,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -194,7 +195,7 @@ func testKeySet(t testing.TB, name string, alg suite.Algorithm) signer.KeySet {
 		block, err := alg.New(unhex(t, master))
 		require.NoError(t, err)
 		set.Versions = append(set.Versions, signer.Version{
-			Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+			Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 		})
 	}
 	return set
