@@ -83,6 +83,9 @@ func (t *Token) make(ctx context.Context, m *making) (err error) {
 	})
 	j.discard = func() { t.discardMaking(m) }
 	j.released = func() { m.input.Wipe() }
+	j.lost = func(err error) { // the library cannot be reloaded under the call, and what could leave the token is still in it
+		t.exit(fmt.Errorf("%s %q hangs: %w", m.op, m.spec.Label, err))
+	}
 	return m.generation.do(ctx, m.generation.admin, j)
 }
 
