@@ -284,7 +284,7 @@ func (m *making) randomKey(s *session) (secret.Bytes, error) {
 			return key, nil
 		}
 		oddParity(b)
-		if !sameHalves(b) && !weakHalf(b) {
+		if checkHalves(b) == nil {
 			return key, nil
 		}
 		key.Wipe()
