@@ -3,6 +3,7 @@ package hsm
 import (
 	"bytes"
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/miekg/pkcs11"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/keyblock"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
@@ -223,4 +225,29 @@ func TestTheBackupKeyDoesNotUnwrap(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A master that came in a key block has its copy before its final form, and comes back from it.
+func TestKeyBlockWithBackup(t *testing.T) {
+	ctx := context.Background()
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	under := importBackup(t, token)
+	transport := importTransport(t, token, "t", keyblock.CipherAES256)
+	spec := specOf(t, "gd/load/1", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)
+	header, err := MasterHeader(spec, 1, transport)
+	require.NoError(t, err)
+	master := secretOf(t, loadMaster)
+	defer master.Wipe()
+	block, err := WrapKeyBlock(ctx, transport, header, master)
+	require.NoError(t, err)
+	_, _, err = token.ImportKeyBlockWithBackup(ctx, transport, spec, 1, block, Backup{})
+	require.ErrorIs(t, err, ErrNoBackup)
+	_, wrapped, err := token.ImportKeyBlockWithBackup(ctx, transport, spec, 1, block, under)
+	require.NoError(t, err)
+	require.NoError(t, token.DestroyMaster(ctx, spec.Label, spec.KCV))
+	require.NoError(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped))
+	contractComputes(t, suite.TDES, keyOf(t, token, spec.Label))
+	inventory := inventoryOf(t, token)
+	assert.Empty(t, inventory.Compare([]KeySpec{spec}), "a transport key is no difference")
+	assert.True(t, slices.ContainsFunc(inventory.Objects, func(o Object) bool { return o.Kind == ObjectTransport && o.Label == transportPrefix+"t" }))
 }
