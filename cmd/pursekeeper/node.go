@@ -77,6 +77,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
 	n.signer, err = signer.New(signer.Config{
 		Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+		Past: n.past(),
 	})
 	if err != nil {
 		return n, err
