@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/miekg/pkcs11"
 
@@ -106,7 +105,7 @@ func (t *Token) scratch(ctx context.Context, spec KeySpec, key secret.Bytes,
 func (sc *Scratch) create(s *session, key secret.Bytes, may rights) (pkcs11.ObjectHandle, error) {
 	value := sc.entry.dialect.value(secret.Copy(key.Reveal("to write it as the token's key type"))) // wiped below
 	defer value.Wipe()
-	object, err := s.create(sc.entry.dialect.keyType, may, "", value)
+	object, err := s.create(sc.entry.dialect.keyType, may, name{}, value)
 	if err == nil {
 		sc.objects = append(sc.objects, object)
 	}
@@ -177,47 +176,4 @@ func (sc *Scratch) destroy(s *session) error {
 	}
 	sc.objects = nil
 	return err
-}
-
-// loans counts what uses the objects of a key that ends before its generation: Lends, and the jobs that a cancelled Lend leaves in
-// the token. A handle that was destroyed under a running job would end production's generation.
-type loans struct {
-	last func() // destroys the key: called once it is closed and no longer used
-
-	mu     sync.Mutex // guards what follows
-	n      int
-	closed bool
-}
-
-func (l *loans) begin() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return errOver
-	}
-	l.n++
-	return nil
-}
-
-// hold is one more use, by one who has one.
-func (l *loans) hold() {
-	l.mu.Lock()
-	l.n++
-	l.mu.Unlock()
-}
-
-func (l *loans) drop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.n--; l.n == 0 && l.closed {
-		go l.last() // not on this goroutine, which may be a worker's
-	}
-}
-
-// close reports whether nothing uses the key: its closer destroys it.
-func (l *loans) close() (idle bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	return l.n == 0
 }
