@@ -48,6 +48,8 @@ const (
 
 	ListKeySets Operation = "ListKeySets"
 
+	// Replay compares recorded MACs with the keys: whoever may call it learns whether they are equal, and never a MAC.
+	Replay           Operation = "Replay"
 	ListEntries      Operation = "ListEntries"
 	ReadEntry        Operation = "ReadEntry"
 	ProveEntry       Operation = "ProveEntry"
@@ -63,7 +65,7 @@ func Operations() []Operation {
 		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
-		ListKeySets,
+		ListKeySets, Replay,
 		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
 	}
 }
@@ -96,7 +98,7 @@ var rights = map[Role][]Operation{
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
 	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
 	Auditor: {
-		GetTransaction, ListTransactions, ListKeySets,
+		GetTransaction, ListTransactions, ListKeySets, Replay,
 		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
 	},
 }

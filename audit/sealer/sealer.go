@@ -42,6 +42,8 @@ type Record interface {
 	// RecentEntries returns n entries from an index on when the database still has them in memory as they were committed, else nil. It may
 	// forget those before.
 	RecentEntries(from uint64, n int) [][]byte
+	// Pruned is the index before which sealed entries may have been deleted.
+	Pruned(ctx context.Context) (before uint64, err error)
 	// Sealing returns how far the record is sealed, and how many entries it has.
 	Sealing(ctx context.Context) (sealed audit.Sealed, entries uint64, err error)
 	// TakeSealing takes or renews the lease, or returns audit.ErrLeaseHeld. A term of zero gives it back.

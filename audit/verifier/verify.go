@@ -24,6 +24,7 @@ type Config struct {
 	Quorum    int
 	// WitnessedSince is when they must have signed last, or later; zero: any time.
 	WitnessedSince time.Time
+	Signed         []byte // the signed checkpoint to verify under; nil: the folder's newest
 	// KnownClock holds indexes of entries whose step back in time is known, and no finding.
 	KnownClock []uint64
 	// Progress, when not nil, is called now and then.
@@ -68,7 +69,10 @@ func (v *verification) checkpoints() error {
 	if err != nil {
 		return err
 	}
-	signed, err := v.Folder.Checkpoint()
+	signed := v.Signed
+	if signed == nil {
+		signed, err = v.Folder.Checkpoint()
+	}
 	switch {
 	case err != nil:
 		return err

@@ -16,8 +16,8 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/verifier"
 )
 
-// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network but where he asks a
-// signer by --server.
+// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network. Replay asks a
+// signer, and so do those that take --server; prune works on a signer's database.
 type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Verify a whole sealed log. Ends with 0 only when all held."`
 	Prove      auditProveCmd      `cmd:"" help:"Write one entry with the proof that it is in the log."`
@@ -26,6 +26,9 @@ type auditCmd struct {
 	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
 	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint, to be saved."`
 	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
+	Replay     auditReplayCmd     `cmd:"" help:"Have the signer compare the record with its keys. Ends with 0 only when nothing differs."`
+	Archive    auditArchiveCmd    `cmd:"" help:"Copy the sealed log to another folder, and verify the copy."`
+	Prune      auditPruneCmd      `cmd:"" help:"Delete sealed and archived entries from a signer's database."`
 }
 
 // keyFlag is the log's public key: all that is believed.

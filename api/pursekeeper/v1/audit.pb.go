@@ -11,6 +11,7 @@ package pursekeeperv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -22,6 +23,69 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type ReplayVerdict int32
+
+const (
+	ReplayVerdict_REPLAY_VERDICT_UNSPECIFIED ReplayVerdict = 0
+	// Every MAC of the entry is what the keys make, and was judged as the entry says.
+	ReplayVerdict_REPLAY_VERDICT_EQUAL ReplayVerdict = 1
+	// It is not.
+	ReplayVerdict_REPLAY_VERDICT_DIFFERENT ReplayVerdict = 2
+	// The record does not hold what it takes, on purpose.
+	ReplayVerdict_REPLAY_VERDICT_NOT_REPLAYABLE ReplayVerdict = 3
+	// The signer has the key no more.
+	ReplayVerdict_REPLAY_VERDICT_KEY_GONE ReplayVerdict = 4
+	// The entry is about no MAC.
+	ReplayVerdict_REPLAY_VERDICT_NO_MAC ReplayVerdict = 5
+)
+
+// Enum value maps for ReplayVerdict.
+var (
+	ReplayVerdict_name = map[int32]string{
+		0: "REPLAY_VERDICT_UNSPECIFIED",
+		1: "REPLAY_VERDICT_EQUAL",
+		2: "REPLAY_VERDICT_DIFFERENT",
+		3: "REPLAY_VERDICT_NOT_REPLAYABLE",
+		4: "REPLAY_VERDICT_KEY_GONE",
+		5: "REPLAY_VERDICT_NO_MAC",
+	}
+	ReplayVerdict_value = map[string]int32{
+		"REPLAY_VERDICT_UNSPECIFIED":    0,
+		"REPLAY_VERDICT_EQUAL":          1,
+		"REPLAY_VERDICT_DIFFERENT":      2,
+		"REPLAY_VERDICT_NOT_REPLAYABLE": 3,
+		"REPLAY_VERDICT_KEY_GONE":       4,
+		"REPLAY_VERDICT_NO_MAC":         5,
+	}
+)
+
+func (x ReplayVerdict) Enum() *ReplayVerdict {
+	p := new(ReplayVerdict)
+	*p = x
+	return p
+}
+
+func (x ReplayVerdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplayVerdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_pursekeeper_v1_audit_proto_enumTypes[0].Descriptor()
+}
+
+func (ReplayVerdict) Type() protoreflect.EnumType {
+	return &file_pursekeeper_v1_audit_proto_enumTypes[0]
+}
+
+func (x ReplayVerdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplayVerdict.Descriptor instead.
+func (ReplayVerdict) EnumDescriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_audit_proto_rawDescGZIP(), []int{0}
+}
 
 // AuditFilter chooses entries. An empty field chooses all.
 type AuditFilter struct {
@@ -689,11 +753,259 @@ func (x *ExportEntriesResponse) GetJsonLines() string {
 	return ""
 }
 
+type ReplayRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the first entry.
+	From uint64 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	// Index after the last entry; 0: all that are sealed.
+	To uint64 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Only entries of this time and later, by the signer's clock.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Only entries before this time.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// The most entries that this call looks at; 0, and more than the signer takes: as many as it takes.
+	Limit         uint32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRequest) Reset() {
+	*x = ReplayRequest{}
+	mi := &file_pursekeeper_v1_audit_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRequest) ProtoMessage() {}
+
+func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_audit_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
+func (*ReplayRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_audit_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReplayRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *ReplayRequest) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *ReplayRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ReplayRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ReplayRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ReplayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the record; entries of another time are left out.
+	Results []*ReplayResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// The index to go on from.
+	Next uint64 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
+	// Nothing is left of what was asked for.
+	Done bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	// Of the entry that records this call.
+	AuditIndex uint64 `protobuf:"varint,4,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	// Number of sealed entries.
+	Sealed        uint64 `protobuf:"varint,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayResponse) Reset() {
+	*x = ReplayResponse{}
+	mi := &file_pursekeeper_v1_audit_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayResponse) ProtoMessage() {}
+
+func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_audit_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
+func (*ReplayResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_audit_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReplayResponse) GetResults() []*ReplayResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ReplayResponse) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *ReplayResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *ReplayResponse) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *ReplayResponse) GetSealed() uint64 {
+	if x != nil {
+		return x.Sealed
+	}
+	return 0
+}
+
+type ReplayResult struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Index   uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Verdict ReplayVerdict          `protobuf:"varint,2,opt,name=verdict,proto3,enum=pursekeeper.v1.ReplayVerdict" json:"verdict,omitempty"`
+	// Of DIFFERENT what differs, such as "MAC2"; of NOT_REPLAYABLE why; of KEY_GONE the key.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of the entry: its event, outcome and transaction.
+	Event         string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	Outcome       string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	TransactionId string `protobuf:"bytes,6,opt,name=transaction_id,json=transactionId,proto3" json:"transaction_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayResult) Reset() {
+	*x = ReplayResult{}
+	mi := &file_pursekeeper_v1_audit_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayResult) ProtoMessage() {}
+
+func (x *ReplayResult) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_audit_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayResult.ProtoReflect.Descriptor instead.
+func (*ReplayResult) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_audit_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplayResult) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ReplayResult) GetVerdict() ReplayVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return ReplayVerdict_REPLAY_VERDICT_UNSPECIFIED
+}
+
+func (x *ReplayResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReplayResult) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *ReplayResult) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *ReplayResult) GetTransactionId() string {
+	if x != nil {
+		return x.TransactionId
+	}
+	return ""
+}
+
 var File_pursekeeper_v1_audit_proto protoreflect.FileDescriptor
 
 const file_pursekeeper_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1apursekeeper/v1/audit.proto\x12\x0epursekeeper.v1\"\x83\x02\n" +
+	"\x1apursekeeper/v1/audit.proto\x12\x0epursekeeper.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n" +
 	"\vAuditFilter\x12\x17\n" +
 	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x12\n" +
 	"\x04card\x18\x02 \x01(\tR\x04card\x12\x1a\n" +
@@ -739,14 +1051,42 @@ const file_pursekeeper_v1_audit_proto_rawDesc = "" +
 	"\x06filter\x18\x01 \x01(\v2\x1b.pursekeeper.v1.AuditFilterR\x06filter\"6\n" +
 	"\x15ExportEntriesResponse\x12\x1d\n" +
 	"\n" +
-	"json_lines\x18\x01 \x01(\tR\tjsonLines2\xd4\x03\n" +
+	"json_lines\x18\x01 \x01(\tR\tjsonLines\"\xad\x01\n" +
+	"\rReplayRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\rR\x05limit\"\xa9\x01\n" +
+	"\x0eReplayResponse\x126\n" +
+	"\aresults\x18\x01 \x03(\v2\x1c.pursekeeper.v1.ReplayResultR\aresults\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\x04R\x04next\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\x12\x1f\n" +
+	"\vaudit_index\x18\x04 \x01(\x04R\n" +
+	"auditIndex\x12\x16\n" +
+	"\x06sealed\x18\x05 \x01(\x04R\x06sealed\"\xcc\x01\n" +
+	"\fReplayResult\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x127\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1d.pursekeeper.v1.ReplayVerdictR\averdict\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05event\x18\x04 \x01(\tR\x05event\x12\x18\n" +
+	"\aoutcome\x18\x05 \x01(\tR\aoutcome\x12%\n" +
+	"\x0etransaction_id\x18\x06 \x01(\tR\rtransactionId*\xc2\x01\n" +
+	"\rReplayVerdict\x12\x1e\n" +
+	"\x1aREPLAY_VERDICT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14REPLAY_VERDICT_EQUAL\x10\x01\x12\x1c\n" +
+	"\x18REPLAY_VERDICT_DIFFERENT\x10\x02\x12!\n" +
+	"\x1dREPLAY_VERDICT_NOT_REPLAYABLE\x10\x03\x12\x1b\n" +
+	"\x17REPLAY_VERDICT_KEY_GONE\x10\x04\x12\x19\n" +
+	"\x15REPLAY_VERDICT_NO_MAC\x10\x052\x9d\x04\n" +
 	"\fAuditService\x12V\n" +
 	"\vListEntries\x12\".pursekeeper.v1.ListEntriesRequest\x1a#.pursekeeper.v1.ListEntriesResponse\x12P\n" +
 	"\tReadEntry\x12 .pursekeeper.v1.ReadEntryRequest\x1a!.pursekeeper.v1.ReadEntryResponse\x12S\n" +
 	"\n" +
 	"ProveEntry\x12!.pursekeeper.v1.ProveEntryRequest\x1a\".pursekeeper.v1.ProveEntryResponse\x12e\n" +
 	"\x10LatestCheckpoint\x12'.pursekeeper.v1.LatestCheckpointRequest\x1a(.pursekeeper.v1.LatestCheckpointResponse\x12^\n" +
-	"\rExportEntries\x12$.pursekeeper.v1.ExportEntriesRequest\x1a%.pursekeeper.v1.ExportEntriesResponse0\x01BEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
+	"\rExportEntries\x12$.pursekeeper.v1.ExportEntriesRequest\x1a%.pursekeeper.v1.ExportEntriesResponse0\x01\x12G\n" +
+	"\x06Replay\x12\x1d.pursekeeper.v1.ReplayRequest\x1a\x1e.pursekeeper.v1.ReplayResponseBEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
 
 var (
 	file_pursekeeper_v1_audit_proto_rawDescOnce sync.Once
@@ -760,42 +1100,54 @@ func file_pursekeeper_v1_audit_proto_rawDescGZIP() []byte {
 	return file_pursekeeper_v1_audit_proto_rawDescData
 }
 
-var file_pursekeeper_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_pursekeeper_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_pursekeeper_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_pursekeeper_v1_audit_proto_goTypes = []any{
-	(*AuditFilter)(nil),              // 0: pursekeeper.v1.AuditFilter
-	(*AuditEntry)(nil),               // 1: pursekeeper.v1.AuditEntry
-	(*ListEntriesRequest)(nil),       // 2: pursekeeper.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),      // 3: pursekeeper.v1.ListEntriesResponse
-	(*ReadEntryRequest)(nil),         // 4: pursekeeper.v1.ReadEntryRequest
-	(*ReadEntryResponse)(nil),        // 5: pursekeeper.v1.ReadEntryResponse
-	(*ProveEntryRequest)(nil),        // 6: pursekeeper.v1.ProveEntryRequest
-	(*ProveEntryResponse)(nil),       // 7: pursekeeper.v1.ProveEntryResponse
-	(*LatestCheckpointRequest)(nil),  // 8: pursekeeper.v1.LatestCheckpointRequest
-	(*LatestCheckpointResponse)(nil), // 9: pursekeeper.v1.LatestCheckpointResponse
-	(*ExportEntriesRequest)(nil),     // 10: pursekeeper.v1.ExportEntriesRequest
-	(*ExportEntriesResponse)(nil),    // 11: pursekeeper.v1.ExportEntriesResponse
+	(ReplayVerdict)(0),               // 0: pursekeeper.v1.ReplayVerdict
+	(*AuditFilter)(nil),              // 1: pursekeeper.v1.AuditFilter
+	(*AuditEntry)(nil),               // 2: pursekeeper.v1.AuditEntry
+	(*ListEntriesRequest)(nil),       // 3: pursekeeper.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),      // 4: pursekeeper.v1.ListEntriesResponse
+	(*ReadEntryRequest)(nil),         // 5: pursekeeper.v1.ReadEntryRequest
+	(*ReadEntryResponse)(nil),        // 6: pursekeeper.v1.ReadEntryResponse
+	(*ProveEntryRequest)(nil),        // 7: pursekeeper.v1.ProveEntryRequest
+	(*ProveEntryResponse)(nil),       // 8: pursekeeper.v1.ProveEntryResponse
+	(*LatestCheckpointRequest)(nil),  // 9: pursekeeper.v1.LatestCheckpointRequest
+	(*LatestCheckpointResponse)(nil), // 10: pursekeeper.v1.LatestCheckpointResponse
+	(*ExportEntriesRequest)(nil),     // 11: pursekeeper.v1.ExportEntriesRequest
+	(*ExportEntriesResponse)(nil),    // 12: pursekeeper.v1.ExportEntriesResponse
+	(*ReplayRequest)(nil),            // 13: pursekeeper.v1.ReplayRequest
+	(*ReplayResponse)(nil),           // 14: pursekeeper.v1.ReplayResponse
+	(*ReplayResult)(nil),             // 15: pursekeeper.v1.ReplayResult
+	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
 }
 var file_pursekeeper_v1_audit_proto_depIdxs = []int32{
-	0,  // 0: pursekeeper.v1.ListEntriesRequest.filter:type_name -> pursekeeper.v1.AuditFilter
-	1,  // 1: pursekeeper.v1.ListEntriesResponse.entries:type_name -> pursekeeper.v1.AuditEntry
-	1,  // 2: pursekeeper.v1.ReadEntryResponse.entry:type_name -> pursekeeper.v1.AuditEntry
-	1,  // 3: pursekeeper.v1.ProveEntryResponse.entry:type_name -> pursekeeper.v1.AuditEntry
-	0,  // 4: pursekeeper.v1.ExportEntriesRequest.filter:type_name -> pursekeeper.v1.AuditFilter
-	2,  // 5: pursekeeper.v1.AuditService.ListEntries:input_type -> pursekeeper.v1.ListEntriesRequest
-	4,  // 6: pursekeeper.v1.AuditService.ReadEntry:input_type -> pursekeeper.v1.ReadEntryRequest
-	6,  // 7: pursekeeper.v1.AuditService.ProveEntry:input_type -> pursekeeper.v1.ProveEntryRequest
-	8,  // 8: pursekeeper.v1.AuditService.LatestCheckpoint:input_type -> pursekeeper.v1.LatestCheckpointRequest
-	10, // 9: pursekeeper.v1.AuditService.ExportEntries:input_type -> pursekeeper.v1.ExportEntriesRequest
-	3,  // 10: pursekeeper.v1.AuditService.ListEntries:output_type -> pursekeeper.v1.ListEntriesResponse
-	5,  // 11: pursekeeper.v1.AuditService.ReadEntry:output_type -> pursekeeper.v1.ReadEntryResponse
-	7,  // 12: pursekeeper.v1.AuditService.ProveEntry:output_type -> pursekeeper.v1.ProveEntryResponse
-	9,  // 13: pursekeeper.v1.AuditService.LatestCheckpoint:output_type -> pursekeeper.v1.LatestCheckpointResponse
-	11, // 14: pursekeeper.v1.AuditService.ExportEntries:output_type -> pursekeeper.v1.ExportEntriesResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	1,  // 0: pursekeeper.v1.ListEntriesRequest.filter:type_name -> pursekeeper.v1.AuditFilter
+	2,  // 1: pursekeeper.v1.ListEntriesResponse.entries:type_name -> pursekeeper.v1.AuditEntry
+	2,  // 2: pursekeeper.v1.ReadEntryResponse.entry:type_name -> pursekeeper.v1.AuditEntry
+	2,  // 3: pursekeeper.v1.ProveEntryResponse.entry:type_name -> pursekeeper.v1.AuditEntry
+	1,  // 4: pursekeeper.v1.ExportEntriesRequest.filter:type_name -> pursekeeper.v1.AuditFilter
+	16, // 5: pursekeeper.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	16, // 6: pursekeeper.v1.ReplayRequest.until:type_name -> google.protobuf.Timestamp
+	15, // 7: pursekeeper.v1.ReplayResponse.results:type_name -> pursekeeper.v1.ReplayResult
+	0,  // 8: pursekeeper.v1.ReplayResult.verdict:type_name -> pursekeeper.v1.ReplayVerdict
+	3,  // 9: pursekeeper.v1.AuditService.ListEntries:input_type -> pursekeeper.v1.ListEntriesRequest
+	5,  // 10: pursekeeper.v1.AuditService.ReadEntry:input_type -> pursekeeper.v1.ReadEntryRequest
+	7,  // 11: pursekeeper.v1.AuditService.ProveEntry:input_type -> pursekeeper.v1.ProveEntryRequest
+	9,  // 12: pursekeeper.v1.AuditService.LatestCheckpoint:input_type -> pursekeeper.v1.LatestCheckpointRequest
+	11, // 13: pursekeeper.v1.AuditService.ExportEntries:input_type -> pursekeeper.v1.ExportEntriesRequest
+	13, // 14: pursekeeper.v1.AuditService.Replay:input_type -> pursekeeper.v1.ReplayRequest
+	4,  // 15: pursekeeper.v1.AuditService.ListEntries:output_type -> pursekeeper.v1.ListEntriesResponse
+	6,  // 16: pursekeeper.v1.AuditService.ReadEntry:output_type -> pursekeeper.v1.ReadEntryResponse
+	8,  // 17: pursekeeper.v1.AuditService.ProveEntry:output_type -> pursekeeper.v1.ProveEntryResponse
+	10, // 18: pursekeeper.v1.AuditService.LatestCheckpoint:output_type -> pursekeeper.v1.LatestCheckpointResponse
+	12, // 19: pursekeeper.v1.AuditService.ExportEntries:output_type -> pursekeeper.v1.ExportEntriesResponse
+	14, // 20: pursekeeper.v1.AuditService.Replay:output_type -> pursekeeper.v1.ReplayResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_pursekeeper_v1_audit_proto_init() }
@@ -808,13 +1160,14 @@ func file_pursekeeper_v1_audit_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pursekeeper_v1_audit_proto_rawDesc), len(file_pursekeeper_v1_audit_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   12,
+			NumEnums:      1,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_pursekeeper_v1_audit_proto_goTypes,
 		DependencyIndexes: file_pursekeeper_v1_audit_proto_depIdxs,
+		EnumInfos:         file_pursekeeper_v1_audit_proto_enumTypes,
 		MessageInfos:      file_pursekeeper_v1_audit_proto_msgTypes,
 	}.Build()
 	File_pursekeeper_v1_audit_proto = out.File

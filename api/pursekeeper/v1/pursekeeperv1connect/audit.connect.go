@@ -48,6 +48,8 @@ const (
 	// AuditServiceExportEntriesProcedure is the fully-qualified name of the AuditService's
 	// ExportEntries RPC.
 	AuditServiceExportEntriesProcedure = "/pursekeeper.v1.AuditService/ExportEntries"
+	// AuditServiceReplayProcedure is the fully-qualified name of the AuditService's Replay RPC.
+	AuditServiceReplayProcedure = "/pursekeeper.v1.AuditService/Replay"
 )
 
 // AuditServiceClient is a client for the pursekeeper.v1.AuditService service.
@@ -62,6 +64,9 @@ type AuditServiceClient interface {
 	LatestCheckpoint(context.Context, *v1.LatestCheckpointRequest) (*v1.LatestCheckpointResponse, error)
 	// ExportEntries streams entries in their order as JSON Lines.
 	ExportEntries(context.Context, *v1.ExportEntriesRequest) (*connect.ServerStreamForClient[v1.ExportEntriesResponse], error)
+	// Replay compares recorded MACs with the keys, a part at each call: the answer says where the next one goes on. It takes indexes, never
+	// entries, and answers verdicts, never a MAC.
+	Replay(context.Context, *v1.ReplayRequest) (*v1.ReplayResponse, error)
 }
 
 // NewAuditServiceClient constructs a client for the pursekeeper.v1.AuditService service. By
@@ -105,6 +110,12 @@ func NewAuditServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(auditServiceMethods.ByName("ExportEntries")),
 			connect.WithClientOptions(opts...),
 		),
+		replay: connect.NewClient[v1.ReplayRequest, v1.ReplayResponse](
+			httpClient,
+			baseURL+AuditServiceReplayProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Replay")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -115,6 +126,7 @@ type auditServiceClient struct {
 	proveEntry       *connect.Client[v1.ProveEntryRequest, v1.ProveEntryResponse]
 	latestCheckpoint *connect.Client[v1.LatestCheckpointRequest, v1.LatestCheckpointResponse]
 	exportEntries    *connect.Client[v1.ExportEntriesRequest, v1.ExportEntriesResponse]
+	replay           *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
 }
 
 // ListEntries calls pursekeeper.v1.AuditService.ListEntries.
@@ -158,6 +170,15 @@ func (c *auditServiceClient) ExportEntries(ctx context.Context, req *v1.ExportEn
 	return c.exportEntries.CallServerStream(ctx, connect.NewRequest(req))
 }
 
+// Replay calls pursekeeper.v1.AuditService.Replay.
+func (c *auditServiceClient) Replay(ctx context.Context, req *v1.ReplayRequest) (*v1.ReplayResponse, error) {
+	response, err := c.replay.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AuditServiceHandler is an implementation of the pursekeeper.v1.AuditService service.
 type AuditServiceHandler interface {
 	// ListEntries lists entries in their order, a page at a time.
@@ -170,6 +191,9 @@ type AuditServiceHandler interface {
 	LatestCheckpoint(context.Context, *v1.LatestCheckpointRequest) (*v1.LatestCheckpointResponse, error)
 	// ExportEntries streams entries in their order as JSON Lines.
 	ExportEntries(context.Context, *v1.ExportEntriesRequest, *connect.ServerStream[v1.ExportEntriesResponse]) error
+	// Replay compares recorded MACs with the keys, a part at each call: the answer says where the next one goes on. It takes indexes, never
+	// entries, and answers verdicts, never a MAC.
+	Replay(context.Context, *v1.ReplayRequest) (*v1.ReplayResponse, error)
 }
 
 // NewAuditServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -209,6 +233,12 @@ func NewAuditServiceHandler(svc AuditServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(auditServiceMethods.ByName("ExportEntries")),
 		connect.WithHandlerOptions(opts...),
 	)
+	auditServiceReplayHandler := connect.NewUnaryHandlerSimple(
+		AuditServiceReplayProcedure,
+		svc.Replay,
+		connect.WithSchema(auditServiceMethods.ByName("Replay")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pursekeeper.v1.AuditService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AuditServiceListEntriesProcedure:
@@ -221,6 +251,8 @@ func NewAuditServiceHandler(svc AuditServiceHandler, opts ...connect.HandlerOpti
 			auditServiceLatestCheckpointHandler.ServeHTTP(w, r)
 		case AuditServiceExportEntriesProcedure:
 			auditServiceExportEntriesHandler.ServeHTTP(w, r)
+		case AuditServiceReplayProcedure:
+			auditServiceReplayHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -248,4 +280,8 @@ func (UnimplementedAuditServiceHandler) LatestCheckpoint(context.Context, *v1.La
 
 func (UnimplementedAuditServiceHandler) ExportEntries(context.Context, *v1.ExportEntriesRequest, *connect.ServerStream[v1.ExportEntriesResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.AuditService.ExportEntries is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Replay(context.Context, *v1.ReplayRequest) (*v1.ReplayResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.AuditService.Replay is not implemented"))
 }
