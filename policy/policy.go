@@ -65,8 +65,8 @@ func Operations() []Operation {
 		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
-		ListKeySets,
-		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries, Replay,
+		ListKeySets, Replay,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
 	}
 }
 
@@ -98,8 +98,8 @@ var rights = map[Role][]Operation{
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
 	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
 	Auditor: {
-		GetTransaction, ListTransactions, ListKeySets,
-		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries, Replay,
+		GetTransaction, ListTransactions, ListKeySets, Replay,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
 	},
 }
 

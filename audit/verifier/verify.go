@@ -19,12 +19,12 @@ type Config struct {
 	Folder tiles.Folder
 	Key    note.Verifier
 	Saved  []byte // a signed checkpoint of the same log, kept elsewhere; nil without one
-	Signed []byte // the signed checkpoint to verify under; nil: the folder's newest
 	// Witnesses are keys of those who sign the log's checkpoints too, none twice. Quorum of them must have signed one that is here; 0: all.
 	Witnesses []*tiles.Witness
 	Quorum    int
 	// WitnessedSince is when they must have signed last, or later; zero: any time.
 	WitnessedSince time.Time
+	Signed         []byte // the signed checkpoint to verify under; nil: the folder's newest
 	// KnownClock holds indexes of entries whose step back in time is known, and no finding.
 	KnownClock []uint64
 	// Progress, when not nil, is called now and then.

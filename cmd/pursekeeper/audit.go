@@ -16,8 +16,8 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/verifier"
 )
 
-// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network but where he asks a
-// signer by --server. Replay always asks one, and prune works on a signer's database.
+// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network. Replay asks a
+// signer, and so do those that take --server; prune works on a signer's database.
 type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Verify a whole sealed log. Ends with 0 only when all held."`
 	Prove      auditProveCmd      `cmd:"" help:"Write one entry with the proof that it is in the log."`

@@ -22,10 +22,10 @@ var arrows = map[string][]string{
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
-	"audit/archive":      {"audit", "audit/*"},     // sealed entries leave the database
-	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
 	"audit/witness":      {"audit", "audit/tiles"}, // offers its checkpoints to those who sign them too
 	"audit/witness/*":    {"audit/tiles"},          // a witness, for tests
+	"audit/archive":      {"audit", "audit/*"},     // sealed entries leave the database
+	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},

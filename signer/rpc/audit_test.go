@@ -3,8 +3,6 @@ package rpc
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -278,6 +276,4 @@ func TestAuditRequestsThatAreRefused(t *testing.T) {
 	empty := newWorld(t)
 	assert.Equal(t, "not_found", empty.as("auditor").post(latestCheckpoint, fields{}).code(), "nothing is sealed yet")
 	assert.Empty(t, empty.as("auditor").listAll(nil, 10))
-	assert.ElementsMatch(t, []string{listEntries, readEntry, proveEntry, latestCheckpoint, replay}, // replay: TestReplayOnTheWire
-		slices.DeleteFunc(slices.Collect(maps.Keys(methodRows())), func(p string) bool { return !strings.Contains(p, "AuditService") }))
 }

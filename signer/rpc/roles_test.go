@@ -110,7 +110,7 @@ func TestEveryMethodAndRole(t *testing.T) {
 
 // namesNoKeySet reports whether the request of a method's row names none, and is about all that the caller may see.
 func namesNoKeySet(path string) bool {
-	return slices.Contains([]string{listKeySets, listEntries, readEntry, proveEntry, latestCheckpoint, replay}, path)
+	return slices.Contains([]string{listKeySets, replay, listEntries, readEntry, proveEntry, latestCheckpoint}, path)
 }
 
 // statusOfUnserved is the HTTP status of an answer that no handler gave, 0 of one that a handler gave.
@@ -126,7 +126,7 @@ func TestForeignKeySet(t *testing.T) {
 	w := newWorld(t)
 	for path, row := range methodRows() {
 		if namesNoKeySet(path) {
-			continue // TestKeySetsOfACaller, TestEntriesOfForeignKeySets, TestKeysOfAReplay of package signer
+			continue // TestKeySetsOfACaller, TestEntriesOfForeignKeySets, and TestKeysOfAReplay of package signer
 		}
 		body := row.body
 		switch {
