@@ -24,7 +24,7 @@ func (s *Server) connect() *api.Client {
 	return client
 }
 
-// setUp makes a new Vault one with one unseal key, unsealed, with its engines.
+// setUp makes a new Vault one with one unseal key, unsealed.
 func (s *Server) setUp() {
 	s.t.Helper()
 	s.client = s.connect()
@@ -37,6 +37,10 @@ func (s *Server) setUp() {
 		health, err := s.client.Sys().Health()
 		return err == nil && !health.Sealed && !health.Standby
 	}, deadline, 10*time.Millisecond, "it should become active")
+}
+
+func (s *Server) enable() {
+	s.t.Helper()
 	s.Write("sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]any{"version": "2"}})
 	s.Write("sys/mounts/old", map[string]any{"type": "kv", "options": map[string]any{"version": "1"}})
 	s.Write("sys/mounts/transit", map[string]any{"type": "transit"})

@@ -44,6 +44,14 @@ type process struct {
 // transit engine at "transit" and the login method at "approle". It ends with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
+	s := NewBare(t)
+	s.enable()
+	return s
+}
+
+// NewBare starts a Vault without an engine or a login method.
+func NewBare(t testing.TB) *Server {
+	t.Helper()
 	ca, tls := certificates(t)
 	s := &Server{t: t, CAFile: ca, nodes: 1, args: append(tls, "-storage", t.TempDir())}
 	s.Address = s.start("-listen", "127.0.0.1:0")[0]
@@ -59,6 +67,7 @@ func NewCluster(t testing.TB, nodes int) []*Server {
 	addresses := active.start("-listen", "127.0.0.1:0")
 	active.Address = addresses[0]
 	active.setUp()
+	active.enable()
 	all := []*Server{active}
 	for _, address := range addresses[1:] {
 		standby := &Server{Address: address, CAFile: ca, t: t, root: active.root, unseal: active.unseal, process: active.process}
