@@ -337,6 +337,43 @@ func TestKeepReportsAndTriesAgainWhileVaultIsSealed(t *testing.T) {
 	require.Eventually(t, func() bool { return server.count(&server.logins) == 1 }, 30*time.Second, 5*time.Millisecond)
 }
 
+// The time that Vault asks for is waited, where Keep's own pause is over in milliseconds.
+func TestKeepLeavesAVaultAloneAsItAsks(t *testing.T) {
+	server := newVaultServer(t)
+	server.broken, server.retryAfter = 429, "2"
+	reported := keepAlive(t, open(t, server.spec(t), ""))
+	require.ErrorIs(t, <-reported, ErrRateLimited)
+	first := time.Now()
+	require.ErrorIs(t, <-reported, ErrRateLimited)
+	assert.Greater(t, time.Since(first), 1500*time.Millisecond)
+}
+
+// A read that replaces the login is followed: the new token is renewed, not the old one.
+func TestKeepFollowsTheLoginOfARead(t *testing.T) {
+	server := newVaultServer(t)
+	s := open(t, server.spec(t), "")
+	keepAlive(t, s)
+	loggedInBy(t, s)
+	server.set(func() { delete(server.tokens, "token-1"); server.ttl = 2 * time.Second })
+	read(t, s, "4711")
+	require.Eventually(t, func() bool { return server.count(&server.renewals) >= 1 }, 30*time.Second, 20*time.Millisecond)
+	assert.Equal(t, 2, server.count(&server.logins))
+}
+
+// What fails while the token lives on is reported, and the renewal made up for.
+func TestKeepReportsARenewalThatFails(t *testing.T) {
+	server := newVaultServer(t)
+	server.ttl = 3 * time.Second
+	s := open(t, server.spec(t), "")
+	reported := keepAlive(t, s)
+	loggedInBy(t, s)
+	server.set(func() { server.broken = 502; server.ttl = time.Hour })
+	require.ErrorIs(t, <-reported, ErrAway)
+	server.set(func() { server.broken = 0 })
+	require.Eventually(t, func() bool { return server.count(&server.renewals)+server.count(&server.logins) == 2 }, 30*time.Second, 5*time.Millisecond)
+	read(t, s, "4711")
+}
+
 func TestKeepOfATokenThatNeverEndsOnlyWaits(t *testing.T) {
 	server := newVaultServer(t)
 	s := open(t, server.spec(t, byToken(credentialFile(t, "root-token"))), "")
