@@ -50,6 +50,7 @@ const (
 	Contradiction      Event = "Contradiction"      // alarm: a right TAC for a transaction declared not applied
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
+	Pruned             Event = "Pruned"             // entries that are sealed leave the database
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
 )

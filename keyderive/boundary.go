@@ -34,3 +34,17 @@ func ParseBoundary(name string) (Boundary, error) {
 	}
 	return 0, fmt.Errorf("boundary %q: expected TOKEN, CARD or PROCESS", name)
 }
+
+// MarshalText writes the name; the zero value is an error.
+func (b Boundary) MarshalText() ([]byte, error) {
+	if boundaryNames[b] == "" {
+		return nil, fmt.Errorf("%v", b)
+	}
+	return []byte(b.String()), nil
+}
+
+// UnmarshalText reads the name.
+func (b *Boundary) UnmarshalText(text []byte) (err error) {
+	*b, err = ParseBoundary(string(text))
+	return err
+}

@@ -47,6 +47,9 @@ const (
 	Open             Operation = "Open"
 
 	ListKeySets Operation = "ListKeySets"
+
+	// Replay compares recorded MACs with the keys: whoever may call it learns whether they are equal, and never a MAC.
+	Replay Operation = "Replay"
 )
 
 // Operations returns every operation once.
@@ -57,7 +60,7 @@ func Operations() []Operation {
 		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
-		ListKeySets,
+		ListKeySets, Replay,
 	}
 }
 
@@ -88,7 +91,7 @@ var rights = map[Role][]Operation{
 	// Not AuthenticateCard: its cryptogram is a block of the caller's choice under the key that WRITE KEY goes under.
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
 	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
-	Auditor:      {GetTransaction, ListTransactions, ListKeySets},
+	Auditor:      {GetTransaction, ListTransactions, ListKeySets, Replay},
 }
 
 // Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the

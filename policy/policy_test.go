@@ -37,6 +37,7 @@ func TestRolesAndOperations(t *testing.T) {
 		{Seal, 0, 'x', 0, 0, 0, 0},
 		{Open, 0, 'x', 0, 0, 0, 0},
 		{ListKeySets, 0, 0, 'x', 'x', 0, 0},
+		{Replay, 0, 0, 0, 'x', 0, 0},
 	}
 	var rows []Operation
 	for _, row := range table {

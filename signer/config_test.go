@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
@@ -45,15 +46,15 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestKeyStatesHaveTheirNames(t *testing.T) {
-	for state := PreActive; state <= Destroyed; state++ {
-		parsed, err := ParseKeyState(state.String())
+	for state := custody.PreActive; state <= custody.Destroyed; state++ {
+		parsed, err := custody.ParseKeyState(state.String())
 		require.NoError(t, err)
 		require.Equal(t, state, parsed)
 	}
 	for _, name := range []string{"", "Active", "retired"} {
-		_, err := ParseKeyState(name)
+		_, err := custody.ParseKeyState(name)
 		require.Error(t, err, name)
 	}
-	require.Contains(t, KeyState(0).String(), "invalid")
-	require.False(t, KeyState(0).Signs() || KeyState(0).Verifies() || KeyState(0).Settles(), "a key that is not there does nothing")
+	require.Contains(t, custody.KeyState(0).String(), "invalid")
+	require.False(t, custody.KeyState(0).Signs() || custody.KeyState(0).Verifies() || custody.KeyState(0).Settles(), "a key that is not there does nothing")
 }

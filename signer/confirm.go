@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -119,7 +120,7 @@ func (s *Signer) judge(ctx context.Context, caller policy.Caller, grant policy.G
 	if err != nil && !errors.Is(err, keyderive.ErrMismatch) {
 		return Confirmation{}, err
 	}
-	if err == nil && key.State == Compromised {
+	if err == nil && key.State == custody.Compromised {
 		entry.Detail = detailCompromised
 	}
 	return s.commitConfirm(ctx, c, entry, used, err == nil)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
@@ -30,7 +31,7 @@ type ListedKeySet struct {
 // ListedKey is one version of a key.
 type ListedKey struct {
 	Key      KeyUsed
-	State    KeyState
+	State    custody.KeyState
 	Exposure Exposure
 }
 

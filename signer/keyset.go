@@ -8,6 +8,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
 )
@@ -37,63 +38,13 @@ type Issuer struct {
 type Version struct {
 	Kind     keyderive.Kind
 	Number   int // 1 to 255
-	State    KeyState
+	State    custody.KeyState
 	Boundary keyderive.Boundary
 	KCV      kcv.Value
 	Key      keyderive.Key // may be nil of a destroyed key
 	// Exposure is what came of the try to take a card key out, as far as it is known when asked; nil is nothing to try.
 	Exposure func() Exposure
 }
-
-// KeyState is the state of a key after NIST SP 800-57 part 1, §7. The zero value is invalid.
-type KeyState uint8
-
-// The states.
-const (
-	PreActive KeyState = iota + 1
-	Active
-	Suspended
-	Deactivated
-	Compromised
-	Destroyed
-)
-
-var stateNames = map[KeyState]string{
-	PreActive: "pre-active", Active: "active", Suspended: "suspended", Deactivated: "deactivated",
-	Compromised: "compromised", Destroyed: "destroyed",
-}
-
-// ParseKeyState reads "pre-active", "active", "suspended", "deactivated", "compromised" or "destroyed".
-func ParseKeyState(name string) (KeyState, error) {
-	for state, n := range stateNames {
-		if n == name {
-			return state, nil
-		}
-	}
-	return 0, fmt.Errorf("key state %q: expected pre-active, active, suspended, deactivated, compromised or destroyed", name)
-}
-
-// String is the name that ParseKeyState reads.
-func (s KeyState) String() string {
-	if name, ok := stateNames[s]; ok {
-		return name
-	}
-	return fmt.Sprintf("invalid key state %d", uint8(s))
-}
-
-// Signs reports whether a key in this state issues MACs: active alone.
-func (s KeyState) Signs() bool { return s == Active }
-
-// Verifies reports whether a key in this state verifies what was made with it while it was active.
-func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s == Compromised }
-
-// Settles reports whether an answer under a key in this state settles what is open. A compromised key's does not: whoever has
-// it could make any card's answer, fresh ones too, and have a load that was taken declared not applied.
-func (s KeyState) Settles() bool { return s == Active || s == Deactivated }
-
-// Replaces reports whether a control key in this state may write the key that takes its place on a card. A deactivated one must:
-// the card knows no other. A compromised one must not: whoever has it would read the new key from the command.
-func (s KeyState) Replaces() bool { return s == Active || s == Deactivated }
 
 // IsKeySetName reports whether a key set may have that name.
 func IsKeySetName(name string) bool { return keySetName.MatchString(name) }
@@ -140,7 +91,7 @@ func (s *keySet) add(v Version) error {
 		return fmt.Errorf("expected 1 to 255")
 	case twice:
 		return fmt.Errorf("is there twice")
-	case v.Key == nil && v.State == Destroyed:
+	case v.Key == nil && v.State == custody.Destroyed:
 		// It is listed, and does nothing.
 	case v.Key == nil:
 		return fmt.Errorf("no key")

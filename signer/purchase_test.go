@@ -15,6 +15,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -56,7 +57,7 @@ func tillKeySet(t testing.TB, alg suite.Algorithm, profileName string) KeySet {
 		block, err := alg.New(master[:])
 		require.NoError(t, err)
 		set.Versions = append(set.Versions, Version{
-			Kind: kind, Number: 1, State: Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+			Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 		})
 	}
 	return set
@@ -357,18 +358,18 @@ func TestFiveWrongValues(t *testing.T) {
 func TestKeysOfAReceipt(t *testing.T) {
 	for _, c := range []struct {
 		kind    keyderive.Kind
-		state   KeyState
+		state   custody.KeyState
 		tac     bool
 		outcome ledger.Outcome
 		detail  string
 	}{
-		{keyderive.KindPurchase, Deactivated, true, ledger.Verified, ""},
-		{keyderive.KindPurchase, Compromised, true, ledger.Verified, detailCompromised},
-		{keyderive.KindPurchase, Suspended, true, ledger.KeyNotActive, "the purchase key of this purchase may not verify"},
-		{keyderive.KindTAC, Compromised, true, ledger.Verified, detailCompromised},
-		{keyderive.KindTAC, Compromised, false, ledger.Verified, ""},
-		{keyderive.KindTAC, Suspended, true, ledger.KeyNotActive, "no TAC key of this epoch may verify"},
-		{keyderive.KindTAC, Suspended, false, ledger.Verified, ""},
+		{keyderive.KindPurchase, custody.Deactivated, true, ledger.Verified, ""},
+		{keyderive.KindPurchase, custody.Compromised, true, ledger.Verified, detailCompromised},
+		{keyderive.KindPurchase, custody.Suspended, true, ledger.KeyNotActive, "the purchase key of this purchase may not verify"},
+		{keyderive.KindTAC, custody.Compromised, true, ledger.Verified, detailCompromised},
+		{keyderive.KindTAC, custody.Compromised, false, ledger.Verified, ""},
+		{keyderive.KindTAC, custody.Suspended, true, ledger.KeyNotActive, "no TAC key of this epoch may verify"},
+		{keyderive.KindTAC, custody.Suspended, false, ledger.Verified, ""},
 	} {
 		l := newTill(t, suite.TDES, "pboc-ep")
 		b := l.approved(l.ask(purse.TTIPurchaseEP))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -239,14 +240,14 @@ func TestASessionEnds(t *testing.T) {
 	waiting := l.challenge()
 	set := l.keySets["demo"]
 	v := set.versions[keyderive.KindReader][1]
-	v.State = Suspended
+	v.State = custody.Suspended
 	set.versions[keyderive.KindReader][1] = v
 	assert.Equal(t, ledger.KeyNotActive, l.seal(session, []byte{1}, false).Outcome)
 	assert.Equal(t, ledger.KeyNotActive, l.openFrame(session, frame).Outcome)
 	assert.Equal(t, ledger.KeyNotActive, l.challenge().Outcome)
 	a, own, proof := l.prove(waiting, l.module(testDevice))
 	assert.Equal(t, ledger.KeyNotActive, a.Outcome)
-	v.State = Active
+	v.State = custody.Active
 	set.versions[keyderive.KindReader][1] = v
 	assert.Equal(t, ledger.KeyNotActive, l.try(waiting.SessionID, own, proof).Outcome, "it used the challenge up")
 }
@@ -256,7 +257,7 @@ func TestVersionsOfAReaderKey(t *testing.T) {
 	l := newTill(t, suite.TDES, "pboc-ep")
 	set := l.keySets["demo"]
 	v := set.versions[keyderive.KindReader][1]
-	for number, state := range map[int]KeyState{2: Active, 3: Deactivated} {
+	for number, state := range map[int]custody.KeyState{2: custody.Active, 3: custody.Deactivated} {
 		v.Number, v.State = number, state
 		set.versions[keyderive.KindReader][number] = v
 	}

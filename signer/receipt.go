@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -130,7 +131,7 @@ func (s *Signer) completePurchase(ctx context.Context, caller policy.Caller, gra
 			return Receipt{}, err
 		}
 	}
-	if shown.MAC2Right && (key.State == Compromised || shown.TACRight && tacKey.State == Compromised) {
+	if shown.MAC2Right && (key.State == custody.Compromised || shown.TACRight && tacKey.State == custody.Compromised) {
 		entry.Detail = detailCompromised
 	}
 	return s.commitReceipt(ctx, r, entry, answer, shown)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -121,9 +122,9 @@ func TestTheALGByteIsUnderNoMACAndNotCompared(t *testing.T) {
 }
 
 func TestOnlyAnActiveKeySigns(t *testing.T) {
-	states := map[KeyState]struct{ signs, verifies bool }{
-		PreActive: {false, false}, Active: {true, true}, Suspended: {false, false},
-		Deactivated: {false, true}, Compromised: {false, true}, Destroyed: {false, false},
+	states := map[custody.KeyState]struct{ signs, verifies bool }{
+		custody.PreActive: {false, false}, custody.Active: {true, true}, custody.Suspended: {false, false},
+		custody.Deactivated: {false, true}, custody.Compromised: {false, true}, custody.Destroyed: {false, false},
 	}
 	for state, may := range states {
 		t.Run(state.String(), func(t *testing.T) {
@@ -151,7 +152,7 @@ func TestOnlyAnActiveKeySigns(t *testing.T) {
 	}
 }
 
-func inState(set KeySet, state KeyState) KeySet {
+func inState(set KeySet, state custody.KeyState) KeySet {
 	for i := range set.Versions {
 		set.Versions[i].State = state
 	}

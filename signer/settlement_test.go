@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
@@ -191,9 +192,9 @@ func TestASettlementIsForgottenByNoRestart(t *testing.T) {
 
 // Whoever has a compromised key can make a fresh answer of any card, under the KVER of that key.
 func TestACompromisedKeySettlesNothing(t *testing.T) {
-	for state, want := range map[KeyState]ledger.Outcome{
-		Active: ledger.Verified, Deactivated: ledger.Verified,
-		PreActive: ledger.KeyNotActive, Suspended: ledger.KeyNotActive, Compromised: ledger.KeyNotActive, Destroyed: ledger.KeyNotActive,
+	for state, want := range map[custody.KeyState]ledger.Outcome{
+		custody.Active: ledger.Verified, custody.Deactivated: ledger.Verified,
+		custody.PreActive: ledger.KeyNotActive, custody.Suspended: ledger.KeyNotActive, custody.Compromised: ledger.KeyNotActive, custody.Destroyed: ledger.KeyNotActive,
 	} {
 		w := newWallet(t)
 		a := w.approved(w.offer())

@@ -38,6 +38,7 @@ type Config struct {
 	Now            func() time.Time  // nil: the system's clock
 	Random         io.Reader         // nil: crypto/rand; terminal numbers and settlement ids
 	Alarm          func(audit.Event) // nil: none; called after an alarm's entry is durable
+	Past           Past              // what Replay reads; nil: nothing can be replayed
 	Ledger         ledger.Ledger     // the zero value, which applies every rule; nothing else can be made outside its tests
 }
 
@@ -52,6 +53,10 @@ type Signer struct {
 	random  io.Reader
 	alarm   func(audit.Event)
 	ledger  ledger.Ledger
+
+	past      Past
+	replaying chan struct{}                              // holds the one replay that runs
+	rest      func(context.Context, time.Duration) error // between the entries of a replay
 }
 
 // New validates the configuration.
@@ -62,6 +67,7 @@ func New(c Config) (*Signer, error) {
 	s := &Signer{
 		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{},
 		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
+		past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
 	}
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
 	if s.life == 0 {
@@ -107,12 +113,15 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 		return caller, nil
 	}
 	if failed := s.record(ctx, audit.Entry{
-		Event: "Identify", Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
+		Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
 	}); failed != nil {
 		return caller, failed
 	}
 	return caller, err
 }
+
+// identifyEvent is that of a caller who is no client.
+const identifyEvent audit.Event = "Identify"
 
 const outcomeDenied = "PERMISSION_DENIED"
 

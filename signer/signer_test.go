@@ -12,6 +12,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -48,7 +49,7 @@ func testKeySet(t testing.TB, name string, alg suite.Algorithm) KeySet {
 		block, err := alg.New(unhex(t, master))
 		require.NoError(t, err)
 		set.Versions = append(set.Versions, Version{
-			Kind: kind, Number: 1, State: Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+			Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 		})
 	}
 	return set

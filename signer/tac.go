@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -262,7 +263,7 @@ func judgeTAC(key Version, right bool) (o ledger.Outcome, detail string) {
 	switch {
 	case !right:
 		return ledger.TACMismatch, ""
-	case key.State == Compromised:
+	case key.State == custody.Compromised:
 		return ledger.Verified, detailCompromised
 	}
 	return ledger.Verified, ""

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -21,13 +22,12 @@ import (
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
-// childPlace, when set, makes the test binary a process that commits to that database until it is killed or has committed
-// childChanges changes, and writes a line for each that Commit said is durable. childPause is how long each of its callers
-// rests between two.
+// childPlace, when set, makes the test binary a process that commits to that database until it is killed or its standard input
+// ends, and writes a line for each change that Commit said is durable. childPause is how long each of its callers rests between two.
 const (
-	childPlace   = "STORE_TEST_CHILD_PLACE"
-	childPause   = "STORE_TEST_CHILD_PAUSE"
-	childChanges = 800
+	childPlace = "STORE_TEST_CHILD_PLACE"
+	childPause = "STORE_TEST_CHILD_PAUSE"
+	childRound = 80 // changes before it looks whether its input has ended
 )
 
 func TestMain(m *testing.M) {
@@ -50,8 +50,16 @@ func commitAsChild(place string) error {
 	if err != nil {
 		return err
 	}
-	if err := countUp(s, fmt.Sprintf("child %d", os.Getpid()), childChanges, pause, func(name string) { fmt.Println(name) }); err != nil {
-		return err
+	var ended atomic.Bool
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		ended.Store(true)
+	}()
+	for round := 0; !ended.Load(); round++ {
+		name := fmt.Sprintf("child %d round %d", os.Getpid(), round)
+		if err := countUp(s, name, childRound, pause, func(name string) { fmt.Println(name) }); err != nil {
+			return err
+		}
 	}
 	return s.Close()
 }
@@ -122,15 +130,18 @@ func sound(t testing.TB, place string) {
 	require.Equal(t, "ok", verdict)
 }
 
-func startChild(t testing.TB, place string, pause time.Duration) (*exec.Cmd, *bufio.Scanner) {
+// startChild starts a process that commits; it ends when its input is closed.
+func startChild(t testing.TB, place string, pause time.Duration) (child *exec.Cmd, lines *bufio.Scanner, input io.Closer) {
 	t.Helper()
-	child := exec.Command(os.Args[0])
+	child = exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childPlace+"="+place, childPause+"="+pause.String())
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
 	require.NoError(t, err)
+	input, err = child.StdinPipe()
+	require.NoError(t, err)
 	require.NoError(t, child.Start())
-	return child, bufio.NewScanner(out)
+	return child, bufio.NewScanner(out), input
 }
 
 // TestKilled: whatever Commit said is durable is there after the process was killed at any moment, and the record has no gap.
@@ -138,7 +149,7 @@ func TestKilled(t *testing.T) {
 	place := placeSQLite(t)
 	durable := map[string]bool{}
 	for range 50 {
-		child, lines := startChild(t, place, 0)
+		child, lines, _ := startChild(t, place, 0)
 		kill := rand.IntN(400)
 		for n := 0; lines.Scan(); n++ {
 			durable[lines.Text()] = true
@@ -169,34 +180,37 @@ func TestKilled(t *testing.T) {
 func TestTwoProcesses(t *testing.T) {
 	place := placeSQLite(t)
 	s := openSQLite(t, place)
-	child, lines := startChild(t, place, 5*time.Millisecond)
-	require.True(t, lines.Scan(), "the child commits")
-	own := 0
-	var mu sync.Mutex
-	require.NoError(t, countUp(s, "parent", 400, 5*time.Millisecond, func(string) {
-		mu.Lock()
-		own++
-		mu.Unlock()
-	}))
-	others := 1
-	for lines.Scan() {
-		others++
-	}
-	require.NoError(t, child.Wait())
-	assert.Equal(t, 400, own)
-	assert.Equal(t, childChanges, others)
-	there := record(t, s)
-	assert.Len(t, there, own+others)
-	assert.Equal(t, own+others, counted(t, s))
-	turns := 0
-	for n := range there[1:] {
-		if there[n][:5] != there[n+1][:5] {
-			turns++
+	child, lines, input := startChild(t, place, 5*time.Millisecond)
+	var others atomic.Int64
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines.Scan() {
+			others.Add(1)
 		}
+	}()
+	var own atomic.Int64
+	for round := 0; turns(record(t, s)) <= 4; round++ { // however long the machine takes to let both run
+		require.NoError(t, countUp(s, fmt.Sprintf("parent round %d", round), 40, 5*time.Millisecond, func(string) { own.Add(1) }))
 	}
-	assert.Greater(t, turns, 4, "the processes took turns")
+	require.NoError(t, input.Close())
+	<-read
+	require.NoError(t, child.Wait())
+	there := record(t, s)
+	assert.Len(t, there, int(own.Load()+others.Load()))
+	assert.EqualValues(t, own.Load()+others.Load(), counted(t, s))
 	require.NoError(t, s.Close())
 	sound(t, place)
+}
+
+// turns is how often the record passes from one process to the other.
+func turns(record []string) (n int) {
+	for i := 1; i < len(record); i++ {
+		if record[i-1][:5] != record[i][:5] {
+			n++
+		}
+	}
+	return n
 }
 
 // limitFiles lets this process write no file beyond so many bytes, as a full disk would, until it is called again.

@@ -59,7 +59,7 @@ func (s *Sealer) open(ctx context.Context, sealed audit.Sealed, entries uint64) 
 	}
 	for _, index := range []uint64{full - 1, s.suspect} {
 		if index < full {
-			if _, err := s.compare(ctx, tiles.Bundle(index, tiles.Width)); err != nil {
+			if err := s.compareKept(ctx, tiles.Bundle(index, tiles.Width)); err != nil {
 				s.suspect = index
 				return nil, err
 			}
@@ -117,7 +117,7 @@ func (s *Sealer) compareSome(ctx context.Context) error {
 		if s.log.compared >= s.log.compareTo {
 			return nil
 		}
-		if _, err := s.compare(ctx, tiles.Bundle(s.log.compared, tiles.Width)); err != nil {
+		if err := s.compareKept(ctx, tiles.Bundle(s.log.compared, tiles.Width)); err != nil {
 			s.suspect = s.log.compared
 			return err
 		}
@@ -125,6 +125,22 @@ func (s *Sealer) compareSome(ctx context.Context) error {
 	}
 	return nil
 }
+
+// compareKept compares a full bundle; entries that were pruned from the database, which may happen meanwhile, are compared with their
+// leaf hashes alone.
+func (s *Sealer) compareKept(ctx context.Context, bundle tiles.Tile) error {
+	_, compared := s.compare(ctx, bundle)
+	if !errors.Is(compared, errMissing) {
+		return compared
+	}
+	pruned, err := s.config.Record.Pruned(ctx)
+	if err == nil && bundle.Index*tiles.Width >= pruned {
+		err = compared
+	}
+	return err
+}
+
+var errMissing = errors.New("is missing")
 
 // entries reads n entries of the database from an index on; they are there, one after another, or the error says which is not.
 func (s *Sealer) entries(ctx context.Context, from uint64, n int) (lines [][]byte, err error) {
@@ -139,7 +155,7 @@ func (s *Sealer) entries(ctx context.Context, from uint64, n int) (lines [][]byt
 		return len(lines) < n
 	})
 	if err == nil && len(lines) < n {
-		err = refuse("entry %d of the database is missing", next)
+		err = refuse("entry %d of the database %w", next, errMissing)
 	}
 	return lines, err
 }

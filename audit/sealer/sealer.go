@@ -39,6 +39,8 @@ import (
 type Record interface {
 	// Entries calls yield with each entry from an index on, in order, until it returns false.
 	Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error
+	// Pruned is the index before which sealed entries may have been deleted.
+	Pruned(ctx context.Context) (before uint64, err error)
 	// Sealing returns how far the record is sealed, and how many entries it has.
 	Sealing(ctx context.Context) (sealed audit.Sealed, entries uint64, err error)
 	// TakeSealing takes or renews the lease, or returns audit.ErrLeaseHeld. A term of zero gives it back.

@@ -19,6 +19,7 @@ type Config struct {
 	Folder tiles.Folder
 	Key    note.Verifier
 	Saved  []byte // a signed checkpoint of the same log, kept elsewhere; nil without one
+	Signed []byte // the signed checkpoint to verify under; nil: the folder's newest
 	// KnownClock holds indexes of entries whose step back in time is known, and no finding.
 	KnownClock []uint64
 	// Progress, when not nil, is called now and then.
@@ -58,7 +59,10 @@ type level struct{ claimed []tlog.Hash }
 
 func (v *verification) checkpoints() error {
 	r := v.report
-	signed, err := v.Folder.Checkpoint()
+	signed, err := v.Signed, error(nil)
+	if signed == nil {
+		signed, err = v.Folder.Checkpoint()
+	}
 	switch {
 	case err != nil:
 		return err

@@ -36,6 +36,8 @@ func (d *database) Entries(_ context.Context, from uint64, yield func(uint64, []
 	return nil
 }
 
+func (d *database) Pruned(context.Context) (uint64, error) { return 0, nil }
+
 func (d *database) Sealing(context.Context) (audit.Sealed, uint64, error) {
 	return d.sealed, uint64(len(d.lines)), nil
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/verifier"
 )
 
-// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network.
+// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network. Replay asks a
+// signer, and prune works on a signer's database.
 type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Verify a whole sealed log. Ends with 0 only when all held."`
 	Prove      auditProveCmd      `cmd:"" help:"Write one entry with the proof that it is in the log."`
@@ -24,6 +25,9 @@ type auditCmd struct {
 	List       auditListCmd       `cmd:"" help:"List sealed entries, a line each."`
 	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
 	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
+	Replay     auditReplayCmd     `cmd:"" help:"Have the signer compare the record with its keys. Ends with 0 only when nothing differs."`
+	Archive    auditArchiveCmd    `cmd:"" help:"Copy the sealed log to another folder, and verify the copy."`
+	Prune      auditPruneCmd      `cmd:"" help:"Delete sealed and archived entries from a signer's database."`
 }
 
 // keyFlag is the log's public key: all that is believed.
@@ -86,7 +90,7 @@ func (c *auditVerifyCmd) Run(ctx context.Context) error {
 	return err
 }
 
-// terminal reports whether a file is one, for progress.
+// isTerminal reports whether a file is one, for progress.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0

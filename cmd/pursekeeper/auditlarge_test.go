@@ -52,6 +52,8 @@ func (g *generated) Entries(_ context.Context, from uint64, yield func(uint64, [
 	return nil
 }
 
+func (g *generated) Pruned(context.Context) (uint64, error) { return 0, nil }
+
 func (g *generated) Sealing(context.Context) (audit.Sealed, uint64, error) {
 	return g.sealed, g.entries, nil
 }

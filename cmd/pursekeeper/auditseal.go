@@ -17,8 +17,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/audit/sealer"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
@@ -76,6 +78,13 @@ func (n *node) seal(ctx context.Context) {
 	}()
 }
 
+// past is the sealed record, as replays read it.
+func (n *node) past() *past.Reader {
+	return &past.Reader{Database: n.store, Folder: tiles.Folder(n.config.Audit.Directory), Key: func(ctx context.Context) (note.Verifier, error) {
+		return n.checkpointKey(ctx)
+	}}
+}
+
 // endSealing seals what is there and ends; before the store and the token do.
 func (n *node) endSealing() {
 	if n.sealing.stop != nil {
@@ -100,7 +109,7 @@ func (n *node) checkpointKey(ctx context.Context) (*checkpointKey, error) {
 	if n.sealing.key != nil {
 		return n.sealing.key, nil
 	}
-	key, err := n.tokenCheckpointKey(ctx)
+	key, err := tokenSigningKey(ctx, n.token, n.config.Audit.Origin)
 	if errors.Is(err, keyderive.ErrUnsupported) && n.config.Token.Development {
 		key, err = softwareCheckpointKey(n.config.Audit.Directory+".key", n.config.Audit.Origin)
 		if err == nil {
@@ -117,12 +126,13 @@ func (n *node) checkpointKey(ctx context.Context) (*checkpointKey, error) {
 	return key, nil
 }
 
-func (n *node) tokenCheckpointKey(ctx context.Context) (*checkpointKey, error) {
-	pair, err := n.token.SigningKey(ctx, "audit")
+// tokenSigningKey is the key of a token that signs checkpoints, and reports.
+func tokenSigningKey(ctx context.Context, token *hsm.Token, origin string) (*checkpointKey, error) {
+	pair, err := token.SigningKey(ctx, "audit")
 	if err != nil {
 		return nil, err
 	}
-	return newCheckpointKey(n.config.Audit.Origin, keyInToken, pair.Public(), func(message []byte) ([]byte, error) {
+	return newCheckpointKey(origin, keyInToken, pair.Public(), func(message []byte) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), signingTime) // note.Signer has no context
 		defer cancel()
 		return pair.Sign(ctx, message)

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -47,7 +48,7 @@ func (f *findings) of(key config.Key) func() signer.Exposure {
 func (n *node) exposures(ctx context.Context) (findings []audit.Entry) {
 	for _, set := range n.config.KeySets {
 		for _, key := range set.Keys {
-			if key.Boundary == keyderive.BoundaryToken && key.State != signer.Destroyed {
+			if key.Boundary == keyderive.BoundaryToken && key.State != custody.Destroyed {
 				findings = append(findings, n.exposure(ctx, set, key))
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
@@ -76,6 +77,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
 	n.signer, err = signer.New(signer.Config{
 		Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+		Past: n.past(),
 	})
 	if err != nil {
 		return n, err
@@ -118,7 +120,7 @@ func tokenConfig(cfg *config.Config, log *slog.Logger) (hsm.Config, error) {
 	}
 	for _, set := range cfg.KeySets {
 		for _, key := range set.Keys {
-			if key.State != signer.Destroyed {
+			if key.State != custody.Destroyed {
 				c.Keys = append(c.Keys, keySpec(set, key))
 			}
 		}
@@ -147,7 +149,7 @@ func keySets(cfg *config.Config, token *hsm.Token, found *findings, later bool) 
 		}
 		for _, key := range set.Keys {
 			version := signer.Version{Kind: key.Kind, Number: key.Version, State: key.State, Boundary: key.Boundary, KCV: key.KCV}
-			if key.State != signer.Destroyed {
+			if key.State != custody.Destroyed {
 				handle, err := bind(token, key.Label, set.Algorithm, later)
 				if err != nil {
 					return nil, fmt.Errorf("key set %s: %w", set.Name, err)

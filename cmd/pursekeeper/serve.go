@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
-	"github.com/pursekeeper/pursekeeper/signer"
 )
 
 // serveCmd is the production entry.
@@ -54,7 +54,7 @@ func check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	keys := 0
 	for _, set := range cfg.KeySets {
 		for _, key := range set.Keys {
-			if key.State != signer.Destroyed {
+			if key.State != custody.Destroyed {
 				keys++
 			}
 		}

@@ -21,10 +21,10 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
-	"github.com/pursekeeper/pursekeeper/signer"
 )
 
 const good = `
@@ -145,9 +145,9 @@ func TestRead(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, [][8]byte{{0x10, 0, 0x10, 0, 0x10, 0, 0x10, 0}}, ofProfile)
 	assert.Equal(t, []Key{
-		{keyderive.KindLoad, 1, signer.Active, keyderive.BoundaryToken, kcv.Value{0x0A, 0x1B, 0x2C}, "demo/load/1"},
-		{keyderive.KindLoad, 2, signer.Active, keyderive.BoundaryCard, kcv.Value{0x01, 0x23, 0x45}, "other"},
-		{keyderive.KindTAC, 1, signer.Active, keyderive.BoundaryCard, kcv.Value{0x8C, 0xA6, 0x4D}, "demo/tac/1"},
+		{keyderive.KindLoad, 1, custody.Active, keyderive.BoundaryToken, kcv.Value{0x0A, 0x1B, 0x2C}, "demo/load/1"},
+		{keyderive.KindLoad, 2, custody.Active, keyderive.BoundaryCard, kcv.Value{0x01, 0x23, 0x45}, "other"},
+		{keyderive.KindTAC, 1, custody.Active, keyderive.BoundaryCard, kcv.Value{0x8C, 0xA6, 0x4D}, "demo/tac/1"},
 	}, demo.Keys)
 	assert.Equal(t, []any{suite.SM4, "own", DefaultMAC1Failures, true, 1},
 		[]any{sm4.Algorithm, sm4.Profile.Name(), sm4.MAC1Failures, sm4.Issuer.FromCard, sm4.IssuerLevels})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -33,7 +34,7 @@ type KeySet struct {
 type Key struct {
 	Kind     keyderive.Kind
 	Version  int
-	State    signer.KeyState
+	State    custody.KeyState
 	Boundary keyderive.Boundary
 	KCV      kcv.Value
 	Label    string
@@ -178,7 +179,7 @@ func (c *checker) key(field string, file KeyFile, set KeySet, all catalogue) Key
 	key := Key{
 		Kind:     take[keyderive.Kind](c, field+".kind")(keyderive.ParseKind(file.Kind)),
 		Version:  file.Version,
-		State:    take[signer.KeyState](c, field+".state")(signer.ParseKeyState(file.State)),
+		State:    take[custody.KeyState](c, field+".state")(custody.ParseKeyState(file.State)),
 		Boundary: take[keyderive.Boundary](c, field+".boundary")(keyderive.ParseBoundary(file.Boundary)),
 		Label:    file.Label,
 	}
@@ -267,7 +268,7 @@ func (c *checker) tacVersions(field string, set KeySet) {
 		return
 	}
 	for i, key := range set.Keys {
-		if key.State != signer.Active || key.Kind != keyderive.KindLoad && key.Kind != keyderive.KindOverdraft {
+		if key.State != custody.Active || key.Kind != keyderive.KindLoad && key.Kind != keyderive.KindOverdraft {
 			continue
 		}
 		version, mapped := set.TACVersion[key.Version]

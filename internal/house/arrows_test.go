@@ -22,9 +22,11 @@ var arrows = map[string][]string{
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
+	"audit/archive":      {"audit", "audit/*"},     // sealed entries leave the database
+	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
-	"custody":            {"policy", "audit", "store", "hsm", "crypto/*"},
+	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
 	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
@@ -41,8 +43,9 @@ var arrows = map[string][]string{
 	"internal/devpki":                         {},
 	"internal/config":                         append([]string{"signer", "internal/source"}, belowSigner...),
 	"internal/house":                          {},
+	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
-	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki"}, belowSigner...),
+	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki"}, belowSigner...),
 }
 
 var belowSigner = []string{"store", "audit", "audit/*", "custody", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}

@@ -13,6 +13,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -78,7 +79,7 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 		key, err := keyderive.InMemory(suite.TDES, secret.Take(master[:]))
 		require.NoError(t, err)
 		w.keys = append(w.keys, signer.Version{
-			Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Value{}, Key: key,
+			Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Value{}, Key: key,
 		})
 	}
 	w.open()

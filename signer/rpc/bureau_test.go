@@ -16,6 +16,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
@@ -127,7 +128,7 @@ func (i issue) keySet(t *testing.T, token *hsm.Token, boundary func(keyderive.Ki
 			key, err := token.Key(spec.Label)
 			require.NoError(t, err)
 			set.Versions = append(set.Versions, signer.Version{
-				Kind: kind, Number: n + 1, State: signer.Active, Boundary: spec.Boundary, KCV: spec.KCV, Key: key,
+				Kind: kind, Number: n + 1, State: custody.Active, Boundary: spec.Boundary, KCV: spec.KCV, Key: key,
 			})
 		}
 	}

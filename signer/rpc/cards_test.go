@@ -12,6 +12,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -68,7 +69,7 @@ func (f flavour) set(t testing.TB) signer.KeySet {
 		block, err := f.alg.New(master[:])
 		require.NoError(t, err)
 		set.Versions = append(set.Versions, signer.Version{
-			Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+			Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 		})
 	}
 	return set

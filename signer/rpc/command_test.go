@@ -13,6 +13,7 @@ import (
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/purse/softcard"
@@ -270,7 +271,7 @@ func TestVersionsOfACommandKey(t *testing.T) {
 		set := &s.keySets[len(s.keySets)-1] // its keys are all of version 1
 		for _, v := range set.Versions {
 			if v.Kind == keyderive.KindMaintenance || v.Kind == keyderive.KindControl {
-				for number, state := range map[int]signer.KeyState{3: signer.Active, 4: signer.Deactivated, 5: signer.Compromised, 6: signer.PreActive} {
+				for number, state := range map[int]custody.KeyState{3: custody.Active, 4: custody.Deactivated, 5: custody.Compromised, 6: custody.PreActive} {
 					v.Number, v.State = number, state
 					set.Versions = append(set.Versions, v)
 				}
@@ -278,7 +279,7 @@ func TestVersionsOfACommandKey(t *testing.T) {
 		}
 		for i := range set.Versions {
 			if set.Versions[i].Kind == keyderive.KindInternalAuth {
-				set.Versions[i].State = signer.Suspended
+				set.Versions[i].State = custody.Suspended
 			}
 		}
 	})

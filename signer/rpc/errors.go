@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -38,6 +39,8 @@ func wire(err error) *connect.Error {
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("%s: is not known", notFound.Field))
 	case errors.As(err, &boundary):
 		return connect.NewError(connect.CodeFailedPrecondition, boundary)
+	case errors.Is(err, signer.ErrNoPast), errors.Is(err, past.ErrNotSealed):
+		return connect.NewError(connect.CodeFailedPrecondition, errors.New("this signer has no sealed record to replay from"))
 	case errors.Is(err, hsm.ErrBusy):
 		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):

@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/signer"
 )
@@ -27,7 +28,7 @@ func TestKeySetsOfACaller(t *testing.T) {
 			}
 		}
 		gone := set.Versions[0]
-		gone.Kind, gone.Number, gone.State, gone.Key, gone.Exposure = keyderive.KindLoad, 9, signer.Destroyed, nil, nil
+		gone.Kind, gone.Number, gone.State, gone.Key, gone.Exposure = keyderive.KindLoad, 9, custody.Destroyed, nil, nil
 		gone.Boundary = keyderive.BoundaryToken
 		set.Versions = append(set.Versions, gone)
 		for i := range s.clients {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -101,17 +102,17 @@ func TestMalformedPersonalisations(t *testing.T) {
 func TestPersonalisationWithoutAnActiveKey(t *testing.T) {
 	i := firstIssue(t)
 	set := i.keySet(t, issueToken(t), func(keyderive.Kind) keyderive.Boundary { return i.boundary })
-	state := func(kind keyderive.Kind, number int, to signer.KeyState) {
+	state := func(kind keyderive.Kind, number int, to custody.KeyState) {
 		for n := range set.Versions {
 			if v := &set.Versions[n]; v.Kind == kind && v.Number == number {
 				v.State = to
 			}
 		}
 	}
-	state(keyderive.KindLoad, 1, signer.Suspended)
-	state(keyderive.KindTAC, 1, signer.Deactivated)
-	state(keyderive.KindControl, 1, signer.Deactivated)
-	state(keyderive.KindReaderControl, 1, signer.Compromised)
+	state(keyderive.KindLoad, 1, custody.Suspended)
+	state(keyderive.KindTAC, 1, custody.Deactivated)
+	state(keyderive.KindControl, 1, custody.Deactivated)
+	state(keyderive.KindReaderControl, 1, custody.Compromised)
 	b := newBureau(t, set)
 	personaliser := b.as("personaliser")
 	card := fields{"keySet": i.set(), "cardSerial": demoCard, "challenges": []string{testChallenge}}

@@ -17,6 +17,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -62,7 +63,7 @@ func shop(t *testing.T, profile purse.Profile) *world {
 				block, err := set.Algorithm.New(master[:])
 				require.NoError(t, err)
 				set.Versions = append(set.Versions, signer.Version{
-					Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+					Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 				})
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -306,11 +307,11 @@ func TestRecordOfATAC(t *testing.T) {
 
 // A TAC key verifies while it is active, deactivated or compromised, and the last is flagged; the set maps a KVER to its epoch.
 func TestStatesOfATACKey(t *testing.T) {
-	for state, want := range map[signer.KeyState][2]string{
-		signer.PreActive: {"OUTCOME_KEY_NOT_ACTIVE", "no TAC key of this epoch may verify"}, signer.Active: {"OUTCOME_VERIFIED", ""},
-		signer.Suspended:   {"OUTCOME_KEY_NOT_ACTIVE", "no TAC key of this epoch may verify"},
-		signer.Deactivated: {"OUTCOME_VERIFIED", ""}, signer.Compromised: {"OUTCOME_VERIFIED", "verified with a compromised key"},
-		signer.Destroyed: {"OUTCOME_KEY_NOT_ACTIVE", "no TAC key of this epoch may verify"},
+	for state, want := range map[custody.KeyState][2]string{
+		custody.PreActive: {"OUTCOME_KEY_NOT_ACTIVE", "no TAC key of this epoch may verify"}, custody.Active: {"OUTCOME_VERIFIED", ""},
+		custody.Suspended:   {"OUTCOME_KEY_NOT_ACTIVE", "no TAC key of this epoch may verify"},
+		custody.Deactivated: {"OUTCOME_VERIFIED", ""}, custody.Compromised: {"OUTCOME_VERIFIED", "verified with a compromised key"},
+		custody.Destroyed: {"OUTCOME_KEY_NOT_ACTIVE", "no TAC key of this epoch may verify"},
 	} {
 		w := newWorld(t, func(s *setup) {
 			s.keySets[0].TACVersion = map[int]int{7: 1}

@@ -21,6 +21,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -58,6 +59,7 @@ type setup struct {
 	keySets []signer.KeySet
 	clients []policy.Client
 	store   func(store.Store) store.Store
+	past    bool // the signer replays, as if its record were sealed
 	server  func(*http.Server)
 	cas     []*x509.Certificate // further authorities of clients
 	ready   func(context.Context) error
@@ -85,9 +87,11 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	rules, err := policy.New(s.clients)
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
-	w.signer, err = signer.New(signer.Config{
-		Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Alarm: metrics.Alarm,
-	})
+	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Alarm: metrics.Alarm}
+	if s.past {
+		config.Past = &wholeRecord{config.Store}
+	}
+	w.signer, err = signer.New(config)
 	require.NoError(t, err)
 	require.NoError(t, w.signer.Start(t.Context(), nil)) // entry 0, as in the binary
 	w.serve(s, metrics)
@@ -194,7 +198,7 @@ func testKeySet(t testing.TB, name string, alg suite.Algorithm) signer.KeySet {
 		block, err := alg.New(unhex(t, master))
 		require.NoError(t, err)
 		set.Versions = append(set.Versions, signer.Version{
-			Kind: kind, Number: 1, State: signer.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
+			Kind: kind, Number: 1, State: custody.Active, Boundary: keyderive.BoundaryProcess, KCV: kcv.Of(block), Key: key,
 		})
 	}
 	return set

@@ -1,0 +1,181 @@
+package custody
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
+)
+
+// Namespace is that of the SSH signatures over a change.
+const Namespace = "pursekeeper-change@v1"
+
+// changeFormat is the first member of a change's bytes: nothing else that is signed begins like it.
+const changeFormat = "v1"
+
+// Change is a change request as its author proposes it and officers sign it. Its bytes are one line of JSON with the members in this
+// order, and empty ones left out; they never change after Propose made them.
+type Change struct {
+	Format   string     `json:"pursekeeper-change"` // "v1"
+	ID       string     `json:"id"`                 // 32 hex digits, random: its name, and what makes it unlike any other
+	Act      policy.Act `json:"act"`
+	Author   string     `json:"author"`
+	Reason   string     `json:"reason"`
+	Proposed time.Time  `json:"proposed"`
+	Expires  time.Time  `json:"expires"` // it is executed before, or not at all
+	Base     string     `json:"base"`    // digest of what it is about, as it was when it was proposed (Catalogue.Base)
+
+	// What is to be changed: the one that the act takes.
+	Officer   *OfficerChange   `json:"officer,omitempty"`
+	Quorum    *policy.Quorum   `json:"quorum,omitempty"`
+	KeySet    *Definition      `json:"keySet,omitempty"`
+	Keys      *KeysChange      `json:"keys,omitempty"`
+	Transport *TransportChange `json:"transport,omitempty"`
+	Backup    *BackupChange    `json:"backup,omitempty"`
+	Purse     *PurseChange     `json:"purse,omitempty"`
+}
+
+// OfficerChange is what officer.add, officer.remove and officer.replace take.
+type OfficerChange struct {
+	Name      string `json:"name"`
+	Key       string `json:"key,omitempty"`       // not of officer.remove
+	Recipient string `json:"recipient,omitempty"` // see Officer
+}
+
+// KeysChange is what the acts on keys take: one or several keys of one set.
+type KeysChange struct {
+	Set  string      `json:"set"`
+	Keys []KeyChange `json:"keys"`
+	// ActivateAt, of key.create, key.import and key.activate; zero: at once of key.activate, and never by itself of the others.
+	ActivateAt time.Time `json:"activateAt,omitzero"`
+	Due        time.Time `json:"due,omitzero"` // of key.create and key.import: the end of the cryptoperiod
+	// Transport, of key.import from a key block and of key.export: under which transport key.
+	Transport string `json:"transport,omitempty"`
+	// Without a backup copy: said, never left out by accident (of key.create and key.import).
+	WithoutBackup bool `json:"withoutBackup,omitempty"`
+}
+
+// KeyChange is one key in a change.
+type KeyChange struct {
+	Name
+	Boundary keyderive.Boundary `json:"boundary,omitzero"` // of key.create and key.import
+	KCV      string             `json:"kcv,omitempty"`     // of key.import: expected; of all others but key.create: that the key must have
+	// Components is how many XOR components key.import takes, 2 or 3; 0: a key block.
+	Components int `json:"components,omitempty"`
+}
+
+// TransportChange is what transport.import and transport.destroy take.
+type TransportChange struct {
+	Name       string `json:"name"`
+	Bits       int    `json:"bits,omitempty"` // AES: 128, 192 or 256; 3DES: 112 or 168
+	KCV        string `json:"kcv"`
+	Components int    `json:"components,omitempty"` // 2 or 3
+}
+
+// BackupChange is what backup.create takes: Threshold shares of one for each of Holders, or Vault's transit key.
+type BackupChange struct {
+	Threshold int      `json:"threshold,omitempty"`
+	Holders   []string `json:"holders,omitempty"` // officers, by name
+	Vault     string   `json:"vault,omitempty"`   // the transit key's name
+}
+
+// PurseChange is what purse.reset takes.
+type PurseChange struct {
+	KeySet   string `json:"keySet"`
+	Card     string `json:"cardSerial"`
+	IssuerID string `json:"issuerId,omitempty"`
+	Purse    string `json:"purse"` // ED or EP
+}
+
+// Bounds of a change.
+const (
+	DefaultLife = 72 * time.Hour
+	longestLife = 30 * 24 * time.Hour
+	maxReason   = 500 // bytes
+	maxChange   = 16 << 10
+)
+
+var changeID = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// Encode writes the bytes that officers sign.
+func (c Change) Encode() ([]byte, error) {
+	c.Format = changeFormat
+	line, err := json.Marshal(c)
+	if err == nil && len(line) > maxChange {
+		err = fmt.Errorf("%d bytes, expected at most %d", len(line), maxChange)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("change: %w", err)
+	}
+	return line, nil
+}
+
+// DecodeChange reads the bytes of a change, and nothing else that means the same.
+func DecodeChange(line []byte) (Change, error) {
+	var c Change
+	if err := decodeStrictly(line, &c); err != nil {
+		return Change{}, fmt.Errorf("change: %w", err)
+	}
+	if c.Format != changeFormat {
+		return Change{}, fmt.Errorf("change: format %q, expected %q", c.Format, changeFormat)
+	}
+	if again, err := c.Encode(); err != nil || !bytes.Equal(again, line) {
+		return Change{}, fmt.Errorf("change: %w", errors.Join(ErrNotCanonical, err))
+	}
+	if err := c.check(); err != nil {
+		return Change{}, err
+	}
+	return c, nil
+}
+
+// check is what is wrong with a change whatever the catalogue is.
+func (c Change) check() error {
+	switch {
+	case !changeID.MatchString(c.ID):
+		return fmt.Errorf("change: id %q: expected 32 hex digits", c.ID)
+	case !slices.Contains(policy.Acts(), c.Act):
+		return fmt.Errorf("change: act %q: expected one of %v", c.Act, policy.Acts())
+	case c.Author == "":
+		return errors.New("change: author: missing")
+	case c.Reason == "" || len(c.Reason) > maxReason:
+		return fmt.Errorf("change: reason: expected 1 to %d bytes", maxReason)
+	case !c.Proposed.Before(c.Expires) || c.Expires.Sub(c.Proposed) > longestLife:
+		return fmt.Errorf("change: expires: expected within %v of the proposal", longestLife)
+	}
+	return c.onlyWhatTheActTakes()
+}
+
+// shape is which member of a change an act takes.
+func (c Change) shape() map[string]bool {
+	return map[string]bool{
+		"officer": c.Officer != nil, "quorum": c.Quorum != nil, "keySet": c.KeySet != nil, "keys": c.Keys != nil,
+		"transport": c.Transport != nil, "backup": c.Backup != nil, "purse": c.Purse != nil,
+	}
+}
+
+var takes = map[policy.Act]string{
+	policy.AddOfficer: "officer", policy.RemoveOfficer: "officer", policy.ReplaceOfficer: "officer", policy.SetQuorum: "quorum",
+	policy.CreateKeySet: "keySet", policy.UpdateKeySet: "keySet",
+	policy.CreateKey: "keys", policy.ImportKey: "keys", policy.ExportKey: "keys", policy.ActivateKey: "keys", policy.SuspendKey: "keys",
+	policy.ResumeKey: "keys", policy.DeactivateKey: "keys", policy.CompromiseKey: "keys", policy.DestroyKey: "keys",
+	policy.ImportTransport: "transport", policy.DestroyTransport: "transport", policy.CreateBackup: "backup", policy.ResetPurse: "purse",
+}
+
+func (c Change) onlyWhatTheActTakes() error {
+	member := takes[c.Act]
+	for name, there := range c.shape() {
+		switch {
+		case there && name != member:
+			return fmt.Errorf("change: %s: %s takes %s", name, c.Act, member)
+		case !there && name == member:
+			return fmt.Errorf("change: %s: missing, %s takes it", name, c.Act)
+		}
+	}
+	return nil
+}
