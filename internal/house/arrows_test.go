@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
 	"internal/secret":                         {},
 	"internal/source":                         {"internal/secret"},
+	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
 	"internal/config":                         append([]string{"signer", "internal/source"}, belowSigner...),
 	"internal/house":                          {},
@@ -143,7 +144,7 @@ func TestOnlyHSMSpeaksToTheToken(t *testing.T) {
 
 func TestNoPackageImportsTestsOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest"}, p.folder()) {
+		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest", "internal/source/vaulttest"}, p.folder()) {
 			continue
 		}
 		for _, only := range []string{"testing", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"} {
