@@ -101,9 +101,9 @@ var eventsWithoutKeySet = map[audit.Event]bool{
 	identifyEvent: true, audit.Started: true, audit.KeyExposure: true, audit.UnexplainedCounter: true, audit.Contradiction: true,
 	audit.CardLocked: true, audit.CheckpointKey: true, audit.SealingLate: true, audit.SealingRefused: true, audit.Pruned: true,
 	audit.WitnessConflict: true, audit.WitnessLate: true,
-	audit.Event(policy.ListKeySets): true, audit.Event(policy.Replay): true, audit.Event(policy.ListEntries): true,
-	audit.Event(policy.ReadEntry): true, audit.Event(policy.ProveEntry): true, audit.Event(policy.LatestCheckpoint): true,
-	audit.Event(policy.ExportEntries): true,
+	audit.Event(policy.ListKeySets): true, audit.Event(policy.Replay): true,
+	audit.Event(policy.ListEntries): true, audit.Event(policy.ReadEntry): true, audit.Event(policy.ProveEntry): true,
+	audit.Event(policy.LatestCheckpoint): true, audit.Event(policy.ExportEntries): true,
 }
 
 // compare judges an entry, if the caller may use its key set.
