@@ -110,7 +110,7 @@ func another(v reflect.Value) {
 // What a person writes cannot make a line of its own, move the cursor, turn the direction, or close its quotes.
 func TestWordsEscapeWhatIsHostile(t *testing.T) {
 	for _, hostile := range []string{
-		"fine\n  key          load version 9", "\x1b[2Jgone", "\u202Etxet", "\u2028", "\u200B", "\r  backup", "\x00", "\u0085", "\xff", `" injected`, "‮", "\ufeff",
+		"fine\n  key          load version 9", "\x1b[2Jgone", "\u202Etxet", "\u2028", "\u200B", "\r  backup", "\x00", "\u0085", "\xff", `" injected`, "\u2066", "\ufeff",
 	} {
 		change := full()[3]
 		lines := strings.Count(change.Words(), "\n")
