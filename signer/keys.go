@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/custody"
@@ -33,6 +34,9 @@ type ListedKey struct {
 	Key      KeyUsed
 	State    custody.KeyState
 	Exposure Exposure
+	// Of keys that officers decide on; zero: not set.
+	ActivateAt, Due, Created time.Time
+	Origin                   string
 }
 
 // ListKeySets shows the key sets that the caller may see, in the order of their names; those that it may not are not named. A caller
@@ -65,6 +69,16 @@ func (s *Signer) ListKeySets(ctx context.Context, caller policy.Caller) ([]Liste
 	})
 }
 
+// EachKey calls yield with every key and its state on this node, for the node's own metrics: nobody asks, and nothing is recorded.
+func (s *Signer) EachKey(yield func(audit.Key, custody.KeyState)) {
+	v := s.view()
+	for _, name := range slices.Sorted(maps.Keys(v.keys.sets)) {
+		for _, key := range v.keys.sets[name].listed().Keys {
+			yield(key.Key.Key, key.State)
+		}
+	}
+}
+
 // outcomeListed is how a look at the key sets ends; its entry names them.
 const outcomeListed = "LISTED"
 
@@ -89,7 +103,9 @@ func (s *keySet) listed() ListedKeySet {
 	for _, kind := range keyderive.Kinds() {
 		for _, number := range slices.Sorted(maps.Keys(s.versions[kind])) {
 			v := s.versions[kind][number]
-			key := ListedKey{Key: s.used(v), State: v.State}
+			key := ListedKey{
+				Key: s.used(v), State: v.State, ActivateAt: v.ActivateAt, Due: v.Due, Created: v.Created, Origin: v.Origin,
+			}
 			if v.Exposure != nil {
 				key.Exposure = v.Exposure()
 			}

@@ -21,6 +21,7 @@ type commands struct {
 	Vectors vectorsCmd `cmd:"" help:"Replay test vectors."`
 	Bench   benchCmd   `cmd:"" help:"Measure the signer beside the bare token."`
 	Card    cardCmd    `cmd:"" help:"Try every operation by hand on a test card that is kept in a file; and unlock a card, as an officer."`
+	Key     keyCmd     `cmd:"" help:"List the keys and their states, and compare them with the token."`
 	Audit   auditCmd   `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }
 
