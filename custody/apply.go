@@ -53,6 +53,11 @@ var (
 	ErrSameKey       = errors.New("two keys of one algorithm have one check value")
 	ErrInvalid       = errors.New("the change cannot be applied") // by the rules of its act
 	ErrOfficersFew   = errors.New("too few officers for the quorum")
+	ErrNotAuthor     = errors.New("only its author cancels a change")
+	ErrOwnRemoval    = errors.New("nobody rejects the removal or replacement of themselves")
+	ErrUnknown       = errors.New("there is no such change")
+	ErrMalformed     = errors.New("the change is malformed")
+	ErrToken         = errors.New("the token did not do it")
 )
 
 // invalid is an ErrInvalid with its reason.
