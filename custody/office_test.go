@@ -320,7 +320,9 @@ func TestExpiryIsRecorded(t *testing.T) {
 // A ceremony's change waits for what it brings, and takes nothing else.
 func TestCeremoniesComplete(t *testing.T) {
 	w := newWorld(t, policy.Quorum{Default: 1}, nil)
-	with := func(c *Change) { c.Transport = &TransportChange{Name: "bureau", Bits: 256, KCV: "0123456789", Components: 3} }
+	with := func(c *Change) {
+		c.Transport = &TransportChange{Name: "bureau", Bits: 256, KCV: "0123456789", Components: 3}
+	}
 	r := w.does(policy.ImportTransport, with)
 	require.Equal(t, store.RequestApproved, r.State)
 	change, c, err := w.Ready(t.Context(), r.ID)

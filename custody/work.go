@@ -22,7 +22,8 @@ import (
 //	finish    one transaction: the catalogue's next revision, the entry, APPLIED; or, by a claim that is newer, nothing at all
 //
 // Whoever goes on after a power cut raises the attempt, so that the work before it can finish nothing any more, and begins from the start: what has
-// the change's ids in the token was never in the catalogue, and is destroyed; what is to be destroyed is destroyed once more.
+// the ids of earlier attempts in the token was never in the catalogue, and is destroyed; what is to be destroyed is destroyed once more. A
+// claim that was taken over, and does not know it yet, destroys only what has its own ids.
 
 // Bounds of work in the token.
 const (
@@ -50,7 +51,7 @@ func (o *Office) work(ctx context.Context, by Caller, request store.ChangeReques
 		return request, err
 	}
 	for try := 1; ; try++ {
-		made, detail, err := o.inToken(ctx, c, change)
+		made, detail, err := o.inToken(ctx, c, change, request.Attempt)
 		if err != nil && !isFinal(err) {
 			return request, fmt.Errorf("%w; it goes on by itself: %w", ErrToken, err)
 		}
@@ -64,7 +65,7 @@ func (o *Office) work(ctx context.Context, by Caller, request store.ChangeReques
 		case Reason(err) == "":
 			return request, err // not known whether it is durable: the next claim finds out
 		case errors.Is(err, ErrSameKey) && try < mostTries:
-			if err := o.abandon(ctx, c, change); err != nil {
+			if err := o.abandon(ctx, c, change, request.Attempt, request.Attempt); err != nil {
 				return request, fmt.Errorf("%w; it goes on by itself: %w", ErrToken, err)
 			}
 		default:
@@ -99,13 +100,14 @@ func isFinal(err error) bool {
 }
 
 // inToken does the act's work in the token, from the start.
-func (o *Office) inToken(ctx context.Context, c Catalogue, change Change) (made Made, detail string, err error) {
+func (o *Office) inToken(ctx context.Context, c Catalogue, change Change, attempt int) (made Made, detail string, err error) {
 	switch change.Act {
 	case policy.CreateKey:
-		if err := o.abandon(ctx, c, change); err != nil {
+		if err := o.abandon(ctx, c, change, 1, attempt); err != nil {
 			return made, "", err
 		}
-		made.Keys, err = o.makeAll(ctx, c, change)
+		made.Attempt = attempt
+		made.Keys, err = o.makeAll(ctx, c, change, attempt)
 		return made, "made in the token", err
 	case policy.DestroyKey:
 		for _, k := range change.Keys.Keys {
@@ -128,24 +130,26 @@ func (o *Office) inToken(ctx context.Context, c Catalogue, change Change) (made 
 	return made, "", invalid("%s has no work in the token", change.Act)
 }
 
-// abandon destroys what an earlier try of the change made. It has the change's own ids; nothing else has.
-func (o *Office) abandon(ctx context.Context, c Catalogue, change Change) error {
+// abandon destroys what attempts at the change made. It has their ids; nothing else has.
+func (o *Office) abandon(ctx context.Context, c Catalogue, change Change, first, last int) error {
 	if change.Act != policy.CreateKey {
 		return nil
 	}
 	for _, k := range change.Keys.Keys {
-		spec, err := o.spec(c, change, k)
-		if err != nil {
-			return err
-		}
-		if err := o.Token.AbandonMaster(ctx, spec.Label, spec.ID); err != nil && !errors.Is(err, hsm.ErrKeyNotFound) {
-			return err
+		for attempt := first; attempt <= last; attempt++ {
+			spec, err := o.spec(c, change, k, attempt)
+			if err != nil {
+				return err
+			}
+			if err := o.Token.AbandonMaster(ctx, spec.Label, spec.ID); err != nil && !errors.Is(err, hsm.ErrKeyNotFound) {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (o *Office) makeAll(ctx context.Context, c Catalogue, change Change) (keys []MadeKey, err error) {
+func (o *Office) makeAll(ctx context.Context, c Catalogue, change Change, attempt int) (keys []MadeKey, err error) {
 	under := hsm.WithoutBackup()
 	if !change.Keys.WithoutBackup {
 		if under, err = backupOf(c.Backup); err != nil {
@@ -153,7 +157,7 @@ func (o *Office) makeAll(ctx context.Context, c Catalogue, change Change) (keys 
 		}
 	}
 	for _, k := range change.Keys.Keys {
-		spec, err := o.spec(c, change, k)
+		spec, err := o.spec(c, change, k, attempt)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +186,7 @@ func backupOf(b *Backup) (hsm.Backup, error) {
 }
 
 // spec is how the token makes a key of a change.
-func (o *Office) spec(c Catalogue, change Change, k KeyChange) (hsm.KeySpec, error) {
+func (o *Office) spec(c Catalogue, change Change, k KeyChange, attempt int) (hsm.KeySpec, error) {
 	set := c.KeySet(change.Keys.Set)
 	levels, err := o.IssuerLevels(set.Definition)
 	if err != nil {
@@ -191,7 +195,7 @@ func (o *Office) spec(c Catalogue, change Change, k KeyChange) (hsm.KeySpec, err
 	spec := hsm.KeySpec{
 		Label: Label(set.Name, k.Name), Kind: k.Kind, Algorithm: set.Algorithm, Boundary: k.Boundary, IssuerLevels: levels,
 	}
-	id, err := hex.DecodeString(ObjectID(change.ID, spec.Label))
+	id, err := hex.DecodeString(AttemptID(change.ID, spec.Label, attempt))
 	copy(spec.ID[:], id)
 	return spec, err
 }
@@ -219,7 +223,14 @@ func (d *desk) claimed(claim store.ChangeRequest) error {
 
 // giveUp destroys what was made, and ends the request as failed.
 func (o *Office) giveUp(ctx context.Context, by Caller, claimed store.ChangeRequest, c Catalogue, change Change, why error) (store.ChangeRequest, error) {
-	if err := o.abandon(ctx, c, change); err != nil {
+	now, err := o.Store.ChangeRequest(ctx, claimed.ID)
+	if err == nil {
+		err = (&desk{request: &now}).claimed(claimed)
+	}
+	if err != nil {
+		return claimed, errors.Join(why, err)
+	}
+	if err := o.abandon(ctx, c, change, claimed.Attempt, claimed.Attempt); err != nil {
 		return claimed, fmt.Errorf("%w; it goes on by itself: %w", ErrToken, errors.Join(why, err))
 	}
 	if Reason(why) == "" {
