@@ -38,36 +38,38 @@ type ListedKey struct {
 // ListKeySets shows the key sets that the caller may see, in the order of their names; those that it may not are not named. A caller
 // that may see none is denied.
 func (s *Signer) ListKeySets(ctx context.Context, caller policy.Caller) ([]ListedKeySet, error) {
-	var grants []policy.Grant
-	var sets []*keySet
-	var denied error
-	for _, name := range slices.Sorted(maps.Keys(s.keySets)) {
-		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.ListKeySets, KeySet: name})
-		if err != nil {
-			denied = err
-			continue
+	return withKeys(ctx, s, func(s view) ([]ListedKeySet, error) {
+		var grants []policy.Grant
+		var sets []*keySet
+		var denied error
+		for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
+			grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.ListKeySets, KeySet: name})
+			if err != nil {
+				denied = err
+				continue
+			}
+			grants, sets = append(grants, grant), append(sets, s.keys.sets[name])
 		}
-		grants, sets = append(grants, grant), append(sets, s.keySets[name])
-	}
-	if len(sets) > 0 {
-		return s.listKeySets(ctx, caller, grants, sets)
-	}
-	if denied == nil { // a signer without key sets has none to decide on
-		denied = &policy.Denied{Reason: "this signer has no key set"}
-	}
-	entry := s.entry(caller, policy.Grant{}, policy.ListKeySets, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
-	entry.Policy = s.policy.Digest()
-	if err := s.record(ctx, entry); err != nil {
-		return nil, err
-	}
-	return nil, denied
+		if len(sets) > 0 {
+			return s.listKeySets(ctx, caller, grants, sets)
+		}
+		if denied == nil { // a signer without key sets has none to decide on
+			denied = &policy.Denied{Reason: "this signer has no key set"}
+		}
+		entry := s.entry(caller, policy.Grant{}, policy.ListKeySets, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
+		entry.Policy = s.policy.Digest()
+		if err := s.record(ctx, entry); err != nil {
+			return nil, err
+		}
+		return nil, denied
+	})
 }
 
 // outcomeListed is how a look at the key sets ends; its entry names them.
 const outcomeListed = "LISTED"
 
 // listKeySets is the operation behind the permissions: one for each set.
-func (s *Signer) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
+func (s view) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
 	listed, names := make([]ListedKeySet, len(sets)), make([]string, len(sets))
 	for i, set := range sets {
 		if len(grants) != len(sets) || !grants[i].Allows(policy.ListKeySets, set.Name) {
