@@ -18,10 +18,11 @@ func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyder
 	if err != nil {
 		return err
 	}
-	e, err := g.entry(k.spec.Label)
+	e, err := g.borrow(k.spec)
 	if err != nil {
 		return err
 	}
+	defer e.drop()
 	switch {
 	case e.sealed != nil:
 		return g.lendManySealed(ctx, e, path, cards, use)

@@ -20,6 +20,7 @@ type KeySpec struct {
 	Kind      keyderive.Kind
 	Algorithm suite.Algorithm
 	Boundary  keyderive.Boundary
+	ID        ObjectID  // CKA_ID; zero of a key that was made without
 	KCV       kcv.Value // always compared: a key with another value fails closed
 
 	// IssuerLevels is the number of issuer levels of the key set. A Lend with another number is refused (EPURSE.md §2), and
@@ -114,13 +115,20 @@ func orDefault[T int | time.Duration](value, fallback T) T {
 }
 
 func (s KeySpec) validate() error {
+	if err := s.validateLabel(); err != nil {
+		return err
+	}
+	return s.validateUse()
+}
+
+func (s KeySpec) validateLabel() error {
 	switch {
 	case s.Label == "" || len(s.Label) > 128 || strings.ContainsFunc(s.Label, func(r rune) bool { return r < ' ' || r > '~' }):
 		return fmt.Errorf("label %q: expected 1 to 128 printable characters", s.Label)
 	case strings.HasPrefix(s.Label, reserved):
 		return fmt.Errorf("label %q: %q is reserved", s.Label, reserved)
 	}
-	return s.validateUse()
+	return nil
 }
 
 // validateUse checks all but the label, which the keys of a replay do not have.

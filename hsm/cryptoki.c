@@ -14,7 +14,10 @@ enum {
 	F_DECRYPT_INIT = 33,
 	F_DECRYPT = 34,
 	F_GENERATE_KEY = 58,
-	F_DERIVE_KEY = 62
+	F_WRAP_KEY = 60,
+	F_UNWRAP_KEY = 61,
+	F_DERIVE_KEY = 62,
+	F_GENERATE_RANDOM = 64
 };
 
 /* Numbers of PKCS#11 v2.40, pkcs11t.h. */
@@ -29,6 +32,7 @@ enum {
 #define CKA_LABEL 0x3UL
 #define CKA_VALUE 0x11UL
 #define CKA_KEY_TYPE 0x100UL
+#define CKA_ID 0x102UL
 #define CKA_SENSITIVE 0x103UL
 #define CKA_ENCRYPT 0x104UL
 #define CKA_DECRYPT 0x105UL
@@ -78,16 +82,19 @@ typedef pk_ulong (*attributes_f)(pk_ulong, pk_ulong, attribute *, pk_ulong);
 typedef pk_ulong (*init_f)(pk_ulong, mechanism *, pk_ulong);
 typedef pk_ulong (*crypt_f)(pk_ulong, const void *, pk_ulong, void *, pk_ulong *);
 typedef pk_ulong (*generate_f)(pk_ulong, mechanism *, attribute *, pk_ulong, pk_ulong *);
+typedef pk_ulong (*wrap_f)(pk_ulong, mechanism *, pk_ulong, pk_ulong, void *, pk_ulong *);
+typedef pk_ulong (*unwrap_f)(pk_ulong, mechanism *, pk_ulong, const void *, pk_ulong, attribute *, pk_ulong, pk_ulong *);
+typedef pk_ulong (*random_f)(pk_ulong, void *, pk_ulong);
 typedef pk_ulong (*derive_f)(pk_ulong, mechanism *, pk_ulong, attribute *, pk_ulong, pk_ulong *);
 
 static unsigned char yes = 1, no = 0; /* read only: attributes take a pointer that is not const */
 static pk_ulong secret_key = CKO_SECRET_KEY;
 
-enum { TEMPLATE = 20 };
+enum { TEMPLATE = 22 };
 
 /* template_of writes the attributes of a secret key with exactly these rights, and returns how many. */
 static pk_ulong template_of(attribute *t, pk_ulong *key_type, int rights, pk_ulong *value_len, const void *label,
-	pk_ulong label_len)
+	pk_ulong label_len, const void *id, pk_ulong id_len)
 {
 	pk_ulong n = 0;
 #define FLAG(a, on) t[n++] = (attribute){(a), (on) ? &yes : &no, 1}
@@ -96,24 +103,26 @@ static pk_ulong template_of(attribute *t, pk_ulong *key_type, int rights, pk_ulo
 	FLAG(CKA_TOKEN, rights & PK_TOKEN);
 	FLAG(CKA_PRIVATE, !(rights & PK_OPEN) || rights & PK_PRIVATE);
 	FLAG(CKA_SENSITIVE, !(rights & PK_OPEN));
-	FLAG(CKA_EXTRACTABLE, rights & PK_OPEN);
+	FLAG(CKA_EXTRACTABLE, rights & (PK_OPEN | PK_ONCE));
 	FLAG(CKA_ENCRYPT, rights & PK_ENCRYPT);
 	FLAG(CKA_DECRYPT, rights & PK_DECRYPT);
 	FLAG(CKA_DERIVE, rights & PK_DERIVE);
 	FLAG(CKA_SIGN, 0);
 	FLAG(CKA_VERIFY, 0);
-	FLAG(CKA_WRAP, 0);
-	FLAG(CKA_UNWRAP, 0);
-	if (rights & PK_TOKEN) {
-		FLAG(CKA_MODIFIABLE, 0);
-		if (!(rights & PK_V220))
-			FLAG(CKA_COPYABLE, 0);
-	}
-#undef FLAG
+	FLAG(CKA_WRAP, rights & PK_WRAP);
+	FLAG(CKA_UNWRAP, rights & PK_UNWRAP);
+	if (rights & PK_TOKEN && !(rights & PK_V220))
+		FLAG(CKA_COPYABLE, 0);
 	if (*value_len)
 		t[n++] = (attribute){CKA_VALUE_LEN, value_len, sizeof *value_len};
 	if (label_len)
 		t[n++] = (attribute){CKA_LABEL, (void *)label, label_len};
+	if (id_len)
+		t[n++] = (attribute){CKA_ID, (void *)id, id_len};
+	/* The last: SoftHSM takes no attribute after it when it unwraps. */
+	if (rights & PK_TOKEN)
+		FLAG(CKA_MODIFIABLE, 0);
+#undef FLAG
 	return n;
 }
 
@@ -148,7 +157,7 @@ pk_ulong pk_derive(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk_
 	string_data input = {data, data_len}; /* on this stack: the token reads it during the call alone */
 	mechanism m = {mechanism_type, &input, sizeof input};
 	attribute t[TEMPLATE];
-	pk_ulong n = template_of(t, &key_type, rights, &value_len, NULL, 0);
+	pk_ulong n = template_of(t, &key_type, rights, &value_len, NULL, 0, NULL, 0);
 	return ((derive_f)list->function[F_DERIVE_KEY])(session, &m, base, t, n, key);
 }
 
@@ -157,7 +166,7 @@ pk_ulong pk_combine(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk
 {
 	mechanism m = {mechanism_type, &other, sizeof other};
 	attribute t[TEMPLATE];
-	pk_ulong none = 0, n = template_of(t, &key_type, rights, &none, NULL, 0);
+	pk_ulong none = 0, n = template_of(t, &key_type, rights, &none, NULL, 0, NULL, 0);
 	return ((derive_f)list->function[F_DERIVE_KEY])(session, &m, base, t, n, key);
 }
 
@@ -188,14 +197,14 @@ pk_ulong pk_gcm(pk_list *list, pk_ulong session, int decrypt, pk_ulong key, cons
 }
 
 pk_ulong pk_create(pk_list *list, pk_ulong session, pk_ulong key_type, int rights, const void *label,
-	pk_ulong label_len, const void *value, pk_ulong value_len, pk_ulong *key)
+	pk_ulong label_len, const void *id, pk_ulong id_len, const void *value, pk_ulong value_len, pk_ulong *key)
 {
 	attribute t[TEMPLATE];
-	pk_ulong none = 0, n = template_of(t, &key_type, rights, &none, label, label_len);
+	pk_ulong none = 0, n = template_of(t, &key_type, rights, &none, label, label_len, id, id_len);
 	t[n++] = (attribute){CKA_VALUE, (void *)value, value_len};
 	pk_ulong rv = ((create_f)list->function[F_CREATE_OBJECT])(session, t, n, key);
 	if (older(rv, rights))
-		return pk_create(list, session, key_type, rights | PK_V220, label, label_len, value, value_len, key);
+		return pk_create(list, session, key_type, rights | PK_V220, label, label_len, id, id_len, value, value_len, key);
 	return rv;
 }
 
@@ -204,11 +213,47 @@ pk_ulong pk_generate(pk_list *list, pk_ulong session, pk_ulong mechanism_type, p
 {
 	mechanism m = {mechanism_type, NULL, 0};
 	attribute t[TEMPLATE];
-	pk_ulong n = template_of(t, &key_type, rights, &value_len, label, label_len);
+	pk_ulong n = template_of(t, &key_type, rights, &value_len, label, label_len, NULL, 0);
 	pk_ulong rv = ((generate_f)list->function[F_GENERATE_KEY])(session, &m, t, n, key);
 	if (older(rv, rights))
 		return pk_generate(list, session, mechanism_type, value_len, key_type, rights | PK_V220, label, label_len, key);
 	return rv;
+}
+
+pk_ulong pk_decrypt(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk_ulong key, const void *in, pk_ulong in_len,
+	void *out, pk_ulong *out_len)
+{
+	mechanism m = {mechanism_type, NULL, 0};
+	pk_ulong rv = ((init_f)list->function[F_DECRYPT_INIT])(session, &m, key);
+	if (rv)
+		return rv;
+	return ((crypt_f)list->function[F_DECRYPT])(session, in, in_len, out, out_len);
+}
+
+pk_ulong pk_wrap(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk_ulong wrapping, pk_ulong key, void *out,
+	pk_ulong *out_len)
+{
+	mechanism m = {mechanism_type, NULL, 0};
+	return ((wrap_f)list->function[F_WRAP_KEY])(session, &m, wrapping, key, out, out_len);
+}
+
+pk_ulong pk_unwrap(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk_ulong unwrapping, const void *wrapped,
+	pk_ulong wrapped_len, pk_ulong key_type, int rights, const void *label, pk_ulong label_len, const void *id,
+	pk_ulong id_len, pk_ulong *key)
+{
+	mechanism m = {mechanism_type, NULL, 0};
+	attribute t[TEMPLATE];
+	pk_ulong none = 0, n = template_of(t, &key_type, rights, &none, label, label_len, id, id_len);
+	pk_ulong rv = ((unwrap_f)list->function[F_UNWRAP_KEY])(session, &m, unwrapping, wrapped, wrapped_len, t, n, key);
+	if (older(rv, rights))
+		return pk_unwrap(list, session, mechanism_type, unwrapping, wrapped, wrapped_len, key_type, rights | PK_V220, label,
+			label_len, id, id_len, key);
+	return rv;
+}
+
+pk_ulong pk_random(pk_list *list, pk_ulong session, void *out, pk_ulong out_len)
+{
+	return ((random_f)list->function[F_GENERATE_RANDOM])(session, out, out_len);
 }
 
 pk_ulong pk_value(pk_list *list, pk_ulong session, pk_ulong object, void *out, pk_ulong *out_len)

@@ -41,7 +41,10 @@ const (
 	mayEncrypt  rights = C.PK_ENCRYPT
 	mayDecrypt  rights = C.PK_DECRYPT
 	mayDerive   rights = C.PK_DERIVE
+	mayWrap     rights = C.PK_WRAP
+	mayUnwrap   rights = C.PK_UNWRAP
 	onToken     rights = C.PK_TOKEN
+	once        rights = C.PK_ONCE
 	extractable rights = C.PK_OPEN
 	private     rights = C.PK_PRIVATE // with extractable
 )
@@ -122,11 +125,39 @@ func (c cryptoki) open(s pkcs11.SessionHandle, key pkcs11.ObjectHandle, iv, aad,
 }
 
 // create puts a key of these bytes into the token, from where they lie.
-func (c cryptoki) create(s pkcs11.SessionHandle, keyType uint, may rights, label string, value []byte) (pkcs11.ObjectHandle, error) {
-	name := []byte(label)
+func (c cryptoki) create(s pkcs11.SessionHandle, keyType uint, may rights, of name, value []byte) (pkcs11.ObjectHandle, error) {
+	label, id := of.bytes()
 	var key C.pk_ulong
-	rv := C.pk_create(c.list, C.pk_ulong(s), C.pk_ulong(keyType), C.int(may), at(name), size(name), at(value), size(value), &key)
+	rv := C.pk_create(c.list, C.pk_ulong(s), C.pk_ulong(keyType), C.int(may), at(label), size(label), at(id), size(id), at(value), size(value), &key)
 	return pkcs11.ObjectHandle(key), asError(rv)
+}
+
+// decrypt is the inverse of encrypt, by ECB.
+func (c cryptoki) decrypt(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, in, out []byte) error {
+	n := size(out)
+	rv := C.pk_decrypt(c.list, C.pk_ulong(s), C.pk_ulong(mechanism), C.pk_ulong(key), at(in), size(in), at(out), &n)
+	return lengthChecked(rv, n, out)
+}
+
+// wrap writes a key that may leave, encrypted under another, into out, which must be exactly as long.
+func (c cryptoki) wrap(s pkcs11.SessionHandle, mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) error {
+	n := size(out)
+	rv := C.pk_wrap(c.list, C.pk_ulong(s), C.pk_ulong(mechanism), C.pk_ulong(wrapping), C.pk_ulong(key), at(out), &n)
+	return lengthChecked(rv, n, out)
+}
+
+// unwrap makes a key of what wrap wrote.
+func (c cryptoki) unwrap(s pkcs11.SessionHandle, mechanism uint, unwrapping pkcs11.ObjectHandle, wrapped []byte, keyType uint, may rights, of name) (pkcs11.ObjectHandle, error) {
+	label, id := of.bytes()
+	var key C.pk_ulong
+	rv := C.pk_unwrap(c.list, C.pk_ulong(s), C.pk_ulong(mechanism), C.pk_ulong(unwrapping), at(wrapped), size(wrapped), C.pk_ulong(keyType),
+		C.int(may), at(label), size(label), at(id), size(id), &key)
+	return pkcs11.ObjectHandle(key), asError(rv)
+}
+
+// random fills out from the token's generator.
+func (c cryptoki) random(s pkcs11.SessionHandle, out []byte) error {
+	return asError(C.pk_random(c.list, C.pk_ulong(s), at(out), size(out)))
 }
 
 // generate makes a random key of valueLen bytes inside the token.

@@ -26,6 +26,9 @@ enum {
 	PK_TOKEN = 8, /* a token object, not modifiable and not copyable; without it, an object of the session */
 	PK_OPEN = 16, /* not sensitive, extractable, not private: check values and the extraction that Exposure tries, nothing else */
 	PK_PRIVATE = 32, /* with PK_OPEN: private all the same */
+	PK_WRAP = 128,
+	PK_UNWRAP = 256,
+	PK_ONCE = 512, /* extractable, though sensitive and private: the first object of a master, which lives for one job */
 	PK_V220 = 64 /* of cryptoki.c alone: a token object on a token of PKCS#11 v2.20, which does not know CKA_COPYABLE */
 };
 
@@ -41,9 +44,17 @@ pk_ulong pk_encrypt(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulon
 pk_ulong pk_gcm(pk_list *list, pk_ulong session, int decrypt, pk_ulong key, const void *iv, pk_ulong iv_len,
 	const void *aad, pk_ulong aad_len, const void *in, pk_ulong in_len, void *out, pk_ulong *out_len);
 pk_ulong pk_create(pk_list *list, pk_ulong session, pk_ulong key_type, int rights, const void *label,
-	pk_ulong label_len, const void *value, pk_ulong value_len, pk_ulong *key);
+	pk_ulong label_len, const void *id, pk_ulong id_len, const void *value, pk_ulong value_len, pk_ulong *key);
 pk_ulong pk_generate(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulong value_len, pk_ulong key_type,
 	int rights, const void *label, pk_ulong label_len, pk_ulong *key);
+pk_ulong pk_decrypt(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulong key, const void *in, pk_ulong in_len,
+	void *out, pk_ulong *out_len);
+pk_ulong pk_wrap(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulong wrapping, pk_ulong key, void *out,
+	pk_ulong *out_len);
+pk_ulong pk_unwrap(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulong unwrapping, const void *wrapped,
+	pk_ulong wrapped_len, pk_ulong key_type, int rights, const void *label, pk_ulong label_len, const void *id,
+	pk_ulong id_len, pk_ulong *key);
+pk_ulong pk_random(pk_list *list, pk_ulong session, void *out, pk_ulong out_len);
 pk_ulong pk_value(pk_list *list, pk_ulong session, pk_ulong object, void *out, pk_ulong *out_len);
 
 #endif

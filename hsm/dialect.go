@@ -38,6 +38,16 @@ func (p Profile) dialect(alg suite.Algorithm) (dialect, error) {
 	return dialect{}, fmt.Errorf("%v", alg)
 }
 
+// dialectOf is the dialect whose keys have the type, or ErrAttributes.
+func (p Profile) dialectOf(keyType uint) (dialect, error) {
+	for _, alg := range []suite.Algorithm{suite.TDES, suite.SM4} {
+		if d, err := p.dialect(alg); err == nil && d.keyType == keyType {
+			return d, nil
+		}
+	}
+	return dialect{}, fmt.Errorf("%w: no master has the key type %#x", ErrAttributes, keyType)
+}
+
 // longKey is the most bytes of a key, or of the data that derive one.
 const longKey = 24
 

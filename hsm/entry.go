@@ -21,7 +21,7 @@ type entry struct {
 	master  *parent // TOKEN and CARD: the master's object
 	sealing sealing // PROCESS: how this token seals
 	sealed  *sealed // PROCESS: the master's ciphertext
-	loans   *loans  // of a replay's key, which ends before its generation; nil of a configured one
+	loans   *loans  // of a key that may end before its generation: a replay's, or one that is destroyed
 	failed  atomic.Pointer[error]
 }
 
@@ -32,7 +32,18 @@ func (e *entry) failure() error {
 	return nil
 }
 
-// hold and drop count what may use the objects of a replay's key: its Lends, and jobs, which may outlast them.
+// begin, hold and drop count what may use the objects of the key: its Lends, and jobs, which may outlast them. A key that is to be
+// destroyed begins nothing any more.
+func (e *entry) begin() error {
+	if e.loans == nil {
+		return nil
+	}
+	if err := e.loans.begin(); err != nil {
+		return fmt.Errorf("key %q: %w: it is being destroyed", e.spec.Label, ErrKeyNotFound)
+	}
+	return nil
+}
+
 func (e *entry) hold() {
 	if e.loans != nil {
 		e.loans.hold()
@@ -148,7 +159,7 @@ func vague(err error) bool {
 // resolve finds the key and holds it against the catalogue. The error is of the token: what is wrong with the key is in the
 // entry, which then fails closed.
 func (g *generation) resolve(s *session, spec KeySpec) (*entry, error) {
-	e := &entry{spec: spec}
+	e := &entry{spec: spec, loans: &loans{}}
 	err := g.prepare(s, e)
 	if err == nil && spec.Boundary == keyderive.BoundaryProcess {
 		err = e.findSealed(s)
@@ -193,6 +204,9 @@ func (e *entry) findMaster(s *session) error {
 		return err
 	}
 	e.master = &parent{key: object}
+	if err := s.checkID(object, e.spec.ID); err != nil {
+		return err
+	}
 	if err := s.checkAttributes(object, e.dialect.keyType, e.right); err != nil {
 		return err
 	}

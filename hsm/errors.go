@@ -27,6 +27,10 @@ var (
 	ErrAttributes = errors.New("key attributes refused")
 	// ErrExists: an object has the label already, or a key of another spec is configured under it.
 	ErrExists = errors.New("an object has the label already")
+	// ErrNoBackup: a master was to be made without saying what becomes of its copy.
+	ErrNoBackup = errors.New("no backup key is named")
+	// ErrWrapped: a wrapped copy is not that of the key, or not whole.
+	ErrWrapped = errors.New("wrapped copy refused")
 	// ErrOwned: another owner in this process holds the module (rule 1).
 	ErrOwned = errors.New("the module has an owner already")
 	// ErrSelfTest: a known-answer test failed; no traffic goes to the token (rule 8).
@@ -41,11 +45,13 @@ var (
 const ExitRestart = 75
 
 // Errors of this package's own calls. The first two are of the session class: the session is not trusted with another call.
-// errRefused is of the PIN class, whatever code comes with it.
+// errRefused is of the PIN class, whatever code comes with it; errLeft of the device class, so that the library is finalized, which frees
+// the objects of its sessions.
 var (
 	errLength     = errors.New("unexpected length")
 	errWrittenOff = errors.New("the call passed its hang limit and is written off")
 	errRefused    = errors.New("the PIN is refused, or may be")
+	errLeft       = errors.New("a temporary object may be left in the token")
 )
 
 // errAgain marks an error of a start that the next start may not meet. Who gives it bounds how often.
@@ -76,6 +82,8 @@ func classOf(err error) class {
 	switch {
 	case errors.Is(err, errRefused):
 		return classPIN
+	case errors.Is(err, errLeft):
+		return classDevice
 	case errors.Is(err, errLength), errors.Is(err, errWrittenOff):
 		return classSession
 	case !errors.As(err, &code):

@@ -38,7 +38,9 @@ func (t *Token) Exposure(ctx context.Context, label string) (Exposure, error) {
 		delete(t.found, label)
 		return Exposure{}, err
 	}
-	t.found[label] = report
+	if _, configured := t.specs[label]; configured { // and not destroyed meanwhile
+		t.found[label] = report
+	}
 	return report, nil
 }
 
@@ -67,13 +69,18 @@ func (t *Token) exposure(ctx context.Context, label string) (Exposure, error) {
 		report.Detail = "the master itself passes through process memory"
 		return report, nil
 	}
+	if err := e.begin(); err != nil {
+		return Exposure{}, err
+	}
 	var outside bool
-	err = g.do(ctx, g.admin, newJob(simple(func(s *session) (err error) {
+	j := newJob(simple(func(s *session) (err error) {
 		if outside, err = s.wasOutside(e.master.key); err == nil && e.right != mayEncrypt {
 			report.Extractable, err = e.extract(s, t.config.Profile.XORKeys)
 		}
 		return err
-	})))
+	}))
+	j.released = e.drop
+	err = g.do(ctx, g.admin, j)
 	switch {
 	case err != nil:
 		return Exposure{}, fmt.Errorf("key %q: %w", label, err)
@@ -154,7 +161,7 @@ func (e *entry) combineWithRandom(s *session, mechanism uint, may rights) (objec
 	rand.Read(random.Reveal("to fill it"))
 	value := e.dialect.value(random)
 	defer value.Wipe()
-	other, err := s.create(e.dialect.keyType, mayDerive, "", value)
+	other, err := s.create(e.dialect.keyType, mayDerive, name{}, value)
 	if err != nil {
 		return 0, err
 	}

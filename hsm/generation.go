@@ -28,8 +28,9 @@ type generation struct {
 	running atomic.Int64 // workers that have not left
 	drained bool         // no session of it makes another call: guarded by Token.watchMu
 
-	mu      sync.RWMutex // guards entries
+	mu      sync.RWMutex // guards what follows
 	entries map[string]*entry
+	leaving map[string]*entry // that are forgotten, and whose objects are to be destroyed
 
 	levels levels
 	proven map[feature]error // of the keeper before traffic, then of the anchor: one goroutine at a time
@@ -107,6 +108,18 @@ func (g *generation) entry(label string) (*entry, error) {
 		return nil, fmt.Errorf("key %q: %w", label, ErrKeyNotFound)
 	}
 	return e, e.failure()
+}
+
+// borrow is entry for a use of the key, which ends with drop. A Key of a master that was destroyed is not the next one's under its label.
+func (g *generation) borrow(spec KeySpec) (*entry, error) {
+	e, err := g.entry(spec.Label)
+	if err != nil {
+		return nil, err
+	}
+	if e.spec != spec {
+		return nil, fmt.Errorf("key %q: %w: another key has the label now", spec.Label, ErrKeyNotFound)
+	}
+	return e, e.begin()
 }
 
 // put adds or replaces a key of the generation.

@@ -9,40 +9,15 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
-	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
 // ImportMaster makes a master key of 16 bytes in the token and configures it, so that Key finds it. A label that any object has
 // is ErrExists; a key whose check value is not the spec's is ErrKCVMismatch, before and after it is in the token. Single DES, also in
-// the guise of two equal halves, is refused (DESIGN, §2). key stays the caller's, who wipes it.
+// the guise of two equal halves, is refused (DESIGN, §2), and so are weak halves. key stays the caller's, who wipes it. No copy is made for
+// backup: ImportMasterWithBackup is for production.
 func (t *Token) ImportMaster(ctx context.Context, spec KeySpec, key secret.Bytes) error {
-	if err := spec.validate(); err != nil {
-		return fmt.Errorf("import master: %w", err)
-	}
-	if err := checkMaster(&spec, key); err != nil {
-		return fmt.Errorf("import master %q: %w", spec.Label, err)
-	}
-	if err := t.mayConfigure(spec); err != nil {
-		return fmt.Errorf("import master: %w", err)
-	}
-	g, err := t.generation()
-	if err != nil {
-		return err
-	}
-	private := secret.Copy(key.Reveal("to keep it while the job runs, which may outlast the caller"))
-	var made *entry
-	j := newJob(func(s *session) (result, fault error) {
-		made, fault = g.importMaster(s, spec, private)
-		if fault != nil {
-			return publicError(fmt.Sprintf("import master %q", spec.Label), fault), fault
-		}
-		return nil, nil
-	})
-	j.released = func() { private.Wipe() }
-	if err := g.do(ctx, g.admin, j); err != nil {
-		return err
-	}
-	return t.adopt(ctx, g, made)
+	_, err := t.ImportMasterWithBackup(ctx, spec, key, WithoutBackup())
+	return err
 }
 
 // Adopt configures a key that is in the token already, made by a ceremony or through another process, with all the checks of
@@ -54,12 +29,25 @@ func (t *Token) Adopt(ctx context.Context, spec KeySpec) error {
 	if err := t.mayConfigure(spec); err != nil {
 		return fmt.Errorf("adopt: %w", err)
 	}
+	leave, err := t.enterOffice(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return t.adoptFound(ctx, spec)
+}
+
+// adoptFound is Adopt in the office.
+func (t *Token) adoptFound(ctx context.Context, spec KeySpec) error {
 	g, err := t.generation()
 	if err != nil {
 		return err
 	}
 	var found *entry
 	err = g.do(ctx, g.admin, newJob(simple(func(s *session) (err error) {
+		if err := t.settle(s, spec.Label); err != nil {
+			return err
+		}
 		found, err = g.resolve(s, spec)
 		return err
 	})))
@@ -85,7 +73,7 @@ func (t *Token) adopt(ctx context.Context, g *generation, e *entry) error {
 	t.mu.Unlock()
 	g.put(e)
 	if current != nil && current != g {
-		return t.Adopt(ctx, e.spec)
+		return t.adoptFound(ctx, e.spec)
 	}
 	return nil
 }
@@ -111,6 +99,9 @@ func checkMaster(spec *KeySpec, key secret.Bytes) error {
 	if spec.Algorithm == suite.TDES && sameHalves(key.Reveal("to refuse single DES")) {
 		return errors.New("two equal halves make single DES")
 	}
+	if spec.Algorithm == suite.TDES && weakHalf(key.Reveal("to refuse weak halves")) {
+		return errors.New("a half is a weak or semi-weak DES key")
+	}
 	got, err := checkValueOf(spec, key)
 	if err != nil {
 		return err
@@ -130,64 +121,30 @@ func sameHalves(key []byte) bool {
 	return difference == 0
 }
 
-// importMaster makes the object, finds it again as every generation will, and destroys it when it is not right.
-func (g *generation) importMaster(s *session, spec KeySpec, key secret.Bytes) (*entry, error) {
-	found, err := s.findAll(pkcs11.NewAttribute(pkcs11.CKA_LABEL, spec.Label))
-	if err != nil {
-		return nil, err
-	}
-	if len(found) > 0 {
-		return nil, ErrExists
-	}
-	e := &entry{spec: spec}
-	if err := g.prepare(s, e); err != nil {
-		return nil, err
-	}
-	var object pkcs11.ObjectHandle
-	if spec.Boundary == keyderive.BoundaryProcess {
-		object, err = e.store(s, key)
-	} else {
-		value := e.dialect.value(secret.Copy(key.Reveal("to write it as the token's key type"))) // wiped below
-		object, err = s.create(e.dialect.keyType, onToken|e.right, spec.Label, value)
-		value.Wipe()
-	}
-	if err != nil {
-		return nil, err
-	}
-	resolved, err := g.resolve(s, spec)
-	if err == nil {
-		err = resolved.failure()
-	}
-	if err != nil {
-		return nil, errors.Join(err, s.destroy(object))
-	}
-	return resolved, nil
-}
-
 // store seals the master and stores it as a data object of the token.
-func (e *entry) store(s *session, key secret.Bytes) (pkcs11.ObjectHandle, error) {
+func (e *entry) store(s *session, key secret.Bytes) error {
 	kek, err := s.ensureKEK(e.sealing)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	v, err := seal(s, e.sealing, kek, &e.spec, key)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	var object pkcs11.ObjectHandle
-	err = s.call(func() (err error) {
-		object, err = s.module.ctx.CreateObject(s.handle, []*pkcs11.Attribute{
+	_, id := e.spec.name().bytes()
+	value := append(v.value, id...)
+	return s.call(func() error {
+		_, err := s.module.ctx.CreateObject(s.handle, []*pkcs11.Attribute{
 			pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_DATA),
 			pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true),
 			pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true),
 			pkcs11.NewAttribute(pkcs11.CKA_MODIFIABLE, false),
 			pkcs11.NewAttribute(pkcs11.CKA_LABEL, e.spec.Label),
 			pkcs11.NewAttribute(pkcs11.CKA_APPLICATION, application),
-			pkcs11.NewAttribute(pkcs11.CKA_VALUE, v.value),
+			pkcs11.NewAttribute(pkcs11.CKA_VALUE, value),
 		})
 		return err
 	})
-	return object, err
 }
 
 // ensureKEK finds the sealing key, or makes it inside the token. When two processes make one each, both are found from then on,

@@ -47,10 +47,11 @@ func (k *Key) Lend(ctx context.Context, path keyderive.Path, use func(keyderive.
 	if err != nil {
 		return err
 	}
-	e, err := g.entry(k.spec.Label)
+	e, err := g.borrow(k.spec)
 	if err != nil {
 		return err
 	}
+	defer e.drop()
 	return g.lend(ctx, e, path, use)
 }
 

@@ -52,6 +52,18 @@ func (s *session) attribute(object pkcs11.ObjectHandle, kind uint) (value []byte
 	return value, known, err
 }
 
+// number reads an attribute that is a CK_ULONG, which every object of its class has.
+func (s *session) number(object pkcs11.ObjectHandle, kind uint) (uint, error) {
+	value, known, err := s.attribute(object, kind)
+	if err == nil && (!known || len(value) != 8) {
+		err = fmt.Errorf("%w: attribute %#x has %d bytes, expected 8", ErrAttributes, kind, len(value))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return uint(binary.NativeEndian.Uint64(value)), nil
+}
+
 // expectation is one attribute that a key object must have.
 type expectation struct {
 	kind     uint
@@ -78,8 +90,8 @@ func rightsOf(may rights) []expectation {
 		{pkcs11.CKA_DERIVE, "CKA_DERIVE", may&mayDerive != 0, may&mayDerive == 0},
 		{pkcs11.CKA_SIGN, "CKA_SIGN", false, true},
 		{pkcs11.CKA_VERIFY, "CKA_VERIFY", false, true},
-		{pkcs11.CKA_WRAP, "CKA_WRAP", false, true},
-		{pkcs11.CKA_UNWRAP, "CKA_UNWRAP", false, true},
+		{pkcs11.CKA_WRAP, "CKA_WRAP", may&mayWrap != 0, may&mayWrap == 0},
+		{pkcs11.CKA_UNWRAP, "CKA_UNWRAP", may&mayUnwrap != 0, may&mayUnwrap == 0},
 	}
 }
 

@@ -22,6 +22,7 @@ type Profile struct {
 
 	NoDerivation bool // the token derives nothing: CARD by ECB alone, with issuer-level keys in locked memory too
 	ThreeKeyDES  bool // the token has no CKK_DES2: two-key DES is CKK_DES3 with L‖R‖L
+	NoKeyWrap    bool // the token has no CKM_AES_KEY_WRAP: backup copies are wrapped by its AES in ECB mode, and pass through locked memory
 	NoGCM        bool // the token has no CKM_AES_GCM: masters of the PROCESS boundary are sealed with AES-CCM, by its ECB and CBC
 }
 

@@ -38,6 +38,10 @@ type ProfileFile struct {
 	// NoGCM says that the token has no AES in GCM mode (CKM_AES_GCM): masters of the PROCESS boundary are then sealed with AES-CCM, by
 	// AES in ECB and CBC mode.
 	NoGCM bool `yaml:"noGcm"`
+
+	// NoKeyWrap says that the token has no AES key wrap (CKM_AES_KEY_WRAP): copies for backup are then wrapped by AES in ECB mode, and masters
+	// pass through locked memory when they are made and restored.
+	NoKeyWrap bool `yaml:"noKeyWrap"`
 }
 
 // SM4File are the numbers of SM4, which PKCS#11 v2.40 does not fix.
@@ -101,7 +105,7 @@ func ParseProfile(data []byte) (Profile, error) {
 		return Profile{}, fmt.Errorf("token profile: name: %q does not match %v", file.Name, profileName)
 	}
 	profile := Profile{Name: file.Name, Tested: file.Tested, XORKeys: file.XORKeys,
-		NoDerivation: file.NoDerivation, ThreeKeyDES: file.ThreeKeyDES, NoGCM: file.NoGCM}
+		NoDerivation: file.NoDerivation, ThreeKeyDES: file.ThreeKeyDES, NoGCM: file.NoGCM, NoKeyWrap: file.NoKeyWrap}
 	if s := file.SM4; s != nil {
 		profile.SM4KeyType, profile.SM4ECB, profile.SM4CBC, profile.SM4Derive = s.KeyType, s.ECB, s.CBC, s.DeriveECB
 		if *s == (SM4File{}) {

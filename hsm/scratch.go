@@ -106,7 +106,7 @@ func (t *Token) scratch(ctx context.Context, spec KeySpec, key secret.Bytes,
 func (sc *Scratch) create(s *session, key secret.Bytes, may rights) (pkcs11.ObjectHandle, error) {
 	value := sc.entry.dialect.value(secret.Copy(key.Reveal("to write it as the token's key type"))) // wiped below
 	defer value.Wipe()
-	object, err := s.create(sc.entry.dialect.keyType, may, "", value)
+	object, err := s.create(sc.entry.dialect.keyType, may, name{}, value)
 	if err == nil {
 		sc.objects = append(sc.objects, object)
 	}
@@ -179,14 +179,15 @@ func (sc *Scratch) destroy(s *session) error {
 	return err
 }
 
-// loans counts what uses the objects of a key that ends before its generation: Lends, and the jobs that a cancelled Lend leaves in
+// loans counts what uses the objects of a key that may end before its generation: Lends, and the jobs that a cancelled Lend leaves in
 // the token. A handle that was destroyed under a running job would end production's generation.
 type loans struct {
-	last func() // destroys the key: called once it is closed and no longer used
+	last func() // called once it is closed and no longer used; of a replay's key it destroys it
 
 	mu     sync.Mutex // guards what follows
 	n      int
 	closed bool
+	ended  chan struct{} // of idle
 }
 
 func (l *loans) begin() error {
@@ -220,4 +221,18 @@ func (l *loans) close() (idle bool) {
 	defer l.mu.Unlock()
 	l.closed = true
 	return l.n == 0
+}
+
+// idle closes it, and returns a channel that is closed when nothing uses the key.
+func (l *loans) idle() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended == nil {
+		ended := make(chan struct{})
+		l.ended, l.last, l.closed = ended, func() { close(ended) }, true
+		if l.n == 0 {
+			close(ended)
+		}
+	}
+	return l.ended
 }

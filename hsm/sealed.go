@@ -2,7 +2,6 @@ package hsm
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -18,7 +17,7 @@ import (
 //	01 | iv (12) | AES-256-GCM ciphertext (16) | tag (16)
 //	02 | iv (12) | AES-256-CCM ciphertext (16) | tag (16)
 //
-// as the token has GCM or not, under the sealing key, with the label and the algorithm as associated data: the value opens under no other label.
+// and the id (16) of a master that has one, as the token has GCM or not, under the sealing key, with the label and the algorithm as associated data, and with the id where the spec has one: the value opens under no other name.
 const (
 	kekLabel   = reserved + "kek"
 	kekSize    = 32
@@ -37,7 +36,11 @@ type sealed struct {
 }
 
 func (s *KeySpec) associatedData() []byte {
-	return fmt.Appendf(nil, "pursekeeper sealed master\x00%s\x00%v", s.Label, s.Algorithm)
+	data := fmt.Appendf(nil, "pursekeeper sealed master\x00%s\x00%v", s.Label, s.Algorithm)
+	if s.ID != (ObjectID{}) { // a data object has no CKA_ID: this binds it
+		data = fmt.Appendf(data, "\x00%v", s.ID)
+	}
+	return data
 }
 
 // open has the token decrypt the master into locked memory; the caller wipes it. The token asks for room for the tag too, so the
@@ -76,11 +79,23 @@ func (v sealing) wrongTag(err error) bool {
 
 // findSealed finds the master's data object and the sealing key, and opens one with the other.
 func (e *entry) findSealed(s *session) error {
-	kek, err := findKEK(s, e.sealing)
+	object, err := s.find(pkcs11.CKO_DATA, e.spec.Label)
 	if err != nil {
 		return err
 	}
-	object, err := s.find(pkcs11.CKO_DATA, e.spec.Label)
+	if err := e.readSealed(s, object); err != nil {
+		return err
+	}
+	err = e.checkSealed(s)
+	if e.sealing.wrongTag(err) {
+		return fmt.Errorf("%w: the sealed master does not open under its label: %v", ErrAttributes, err)
+	}
+	return err
+}
+
+// readSealed reads a data object that is to be the master's.
+func (e *entry) readSealed(s *session, object pkcs11.ObjectHandle) error {
+	kek, err := findKEK(s, e.sealing)
 	if err != nil {
 		return err
 	}
@@ -88,15 +103,29 @@ func (e *entry) findSealed(s *session) error {
 	if err != nil {
 		return fmt.Errorf("sealed master: %w", err)
 	}
-	if !known || len(value) != sealedSize || sealing(value[0]) != e.sealing {
+	if !known || len(value) < sealedSize || sealing(value[0]) != e.sealing {
 		return fmt.Errorf("%w: the data object is no master that this token sealed", ErrAttributes)
 	}
-	e.sealed = &sealed{kek: kek, aad: e.spec.associatedData(), value: value}
-	err = e.checkSealed(s)
-	if e.sealing.wrongTag(err) {
-		return fmt.Errorf("%w: the sealed master does not open under its label: %v", ErrAttributes, err)
+	id, err := sealedID(value)
+	if err == nil && id != e.spec.ID {
+		err = fmt.Errorf("%w: the sealed master has the id %v, expected %v", ErrAttributes, id, e.spec.ID)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	e.sealed = &sealed{kek: kek, aad: e.spec.associatedData(), value: value[:sealedSize]}
+	return nil
+}
+
+// sealedID is the id of a sealed master's value.
+func sealedID(value []byte) (id ObjectID, err error) {
+	switch len(value) {
+	case sealedSize:
+		return id, nil
+	case sealedSize + len(id):
+		return ObjectID(value[sealedSize:]), nil
+	}
+	return id, fmt.Errorf("%w: a data object of %d bytes is no sealed master", ErrAttributes, len(value))
 }
 
 // checkSealed opens the master and compares its check value, computed in memory.
@@ -123,11 +152,7 @@ func findKEK(s *session, by sealing) (pkcs11.ObjectHandle, error) {
 	if err := s.checkAttributes(kek, pkcs11.CKK_AES, by.rights()); err != nil {
 		return 0, fmt.Errorf("sealing key %q: %w", kekLabel, err)
 	}
-	length, known, err := s.attribute(kek, pkcs11.CKA_VALUE_LEN)
-	if err == nil && (!known || len(length) != 8 || binary.NativeEndian.Uint64(length) != kekSize) {
-		err = fmt.Errorf("%w: CKA_VALUE_LEN is not %d", ErrAttributes, kekSize)
-	}
-	if err == nil {
+	if err = s.checkLength(kek, kekSize); err == nil {
 		err = s.checkFlags(kek, expectation{pkcs11.CKA_LOCAL, "CKA_LOCAL", true, false})
 	}
 	if err != nil {

@@ -23,20 +23,21 @@ const (
 	useDerive
 	useXOR
 	useSeal
+	useWrap  // key wrap, of backup keys
 	useBatch // ECB of as many blocks as one call ever has
 )
 
-var useNames = [...]string{useECB: "ecb", useBatch: "ecb in bulk", useCBC: "cbc", useDerive: "derive", useXOR: "fold", useSeal: "seal"}
+var useNames = [...]string{useECB: "ecb", useBatch: "ecb in bulk", useCBC: "cbc", useDerive: "derive", useXOR: "fold", useSeal: "seal", useWrap: "key wrap"}
 
 // feature is a mechanism that must pass its known-answer test in each generation before it is used (rule 8): a token's own list of
 // mechanisms is not believed.
 type feature struct {
-	alg suite.Algorithm // none of useSeal
+	alg suite.Algorithm // none of useSeal and useWrap
 	use use
 }
 
 func (f feature) String() string {
-	if f.use == useSeal {
+	if f.use == useSeal || f.use == useWrap {
 		return useNames[f.use]
 	}
 	return fmt.Sprintf("%v %s", f.alg, useNames[f.use])
@@ -79,6 +80,13 @@ const (
 	testSealPlain = "D9313225F88406E5A55909C5AFF5269A"
 )
 
+// RFC 3394 §4.3: 128 bits of key data under a key of 256 bits.
+const (
+	testWrapKey  = "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F"
+	testWrapData = "00112233445566778899AABBCCDDEEFF"
+	testWrapped  = "64E8C3F9CE0F5BA263E9777905818A2A93C8191E7D6E8AE7"
+)
+
 // testSealed is what openssl makes of the same with CCM.
 var testSealed = map[sealing]string{
 	sealGCM: "522DC1F099567D07F47F37A32A84427D" + "5B1CF91B45C59CA2E025E6BEC8B6A6EA",
@@ -111,6 +119,9 @@ func (p Profile) test(s *session, f feature) (err error) {
 	defer func() { err = errors.Join(err, t.end()) }()
 	if f.use == useSeal {
 		return t.seal(p.sealing())
+	}
+	if f.use == useWrap {
+		return t.keyWrap(p)
 	}
 	d, err := p.dialect(f.alg)
 	if err != nil {
@@ -154,7 +165,7 @@ func (t *tester) own(object pkcs11.ObjectHandle, err error) (pkcs11.ObjectHandle
 func (t *tester) key(d dialect, digits string, may rights) (pkcs11.ObjectHandle, error) {
 	value := d.value(secret.Take(unhex(digits)))
 	defer value.Wipe()
-	return t.own(t.session.create(d.keyType, may, "", value))
+	return t.own(t.session.create(d.keyType, may, name{}, value))
 }
 
 func (t *tester) run(p Profile, d dialect, u use) ([]byte, error) {
@@ -224,7 +235,7 @@ func (t *tester) batch(d dialect) error {
 func (t *tester) seal(by sealing) error {
 	value := secret.Take(unhex(testSealKey))
 	defer value.Wipe()
-	key, err := t.own(t.session.create(pkcs11.CKK_AES, by.rights(), "", value))
+	key, err := t.own(t.session.create(pkcs11.CKK_AES, by.rights(), name{}, value))
 	if err != nil {
 		return err
 	}
@@ -252,6 +263,43 @@ func (t *tester) seal(by sealing) error {
 		return fmt.Errorf("other associated data: %w", err)
 	}
 	return nil
+}
+
+// keyWrap tests key wrap in both directions, and that a flipped bit does not open.
+func (t *tester) keyWrap(p Profile) error {
+	value := secret.Take(unhex(testWrapKey))
+	defer value.Wipe()
+	object, err := t.own(t.session.create(pkcs11.CKK_AES, p.backupRights(), name{}, value))
+	if err != nil {
+		return err
+	}
+	key, data, want := backupKey{object, p.NoKeyWrap}, secret.Take(unhex(testWrapData)), unhex(testWrapped)
+	defer data.Wipe()
+	got, err := key.wrap(t.session, data)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%w: key wrap", ErrSelfTest)
+	}
+	opened, err := key.unwrap(t.session, want)
+	if err != nil {
+		return err
+	}
+	defer opened.Wipe()
+	if !opened.Equal(data) {
+		return fmt.Errorf("%w: key unwrap", ErrSelfTest)
+	}
+	want[3] ^= 0x10
+	other, err := key.unwrap(t.session, want)
+	other.Wipe()
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: a flipped bit: it unwrapped", ErrSelfTest)
+	case errors.Is(err, errUnwrap):
+		return nil
+	}
+	return fmt.Errorf("a flipped bit: %w", err)
 }
 
 // refused wants the answer that a wrong tag has. Another error proves nothing of the mechanism, and is returned.

@@ -155,9 +155,9 @@ func (s *session) unseal(key pkcs11.ObjectHandle, iv, aad, sealed, out []byte) e
 	return s.call(func() error { return s.module.cryptoki.open(s.handle, key, iv, aad, sealed, out) })
 }
 
-func (s *session) create(keyType uint, may rights, label string, value secret.Bytes) (key pkcs11.ObjectHandle, err error) {
+func (s *session) create(keyType uint, may rights, of name, value secret.Bytes) (key pkcs11.ObjectHandle, err error) {
 	err = s.call(func() error {
-		key, err = s.module.cryptoki.create(s.handle, keyType, may, label, value.Reveal("to put it into the token"))
+		key, err = s.module.cryptoki.create(s.handle, keyType, may, of, value.Reveal("to put it into the token"))
 		return err
 	})
 	return key, err
@@ -169,6 +169,28 @@ func (s *session) generate(mechanism, valueLen, keyType uint, may rights, label 
 		return err
 	})
 	return key, err
+}
+
+func (s *session) decrypt(mechanism uint, key pkcs11.ObjectHandle, in, out []byte) error {
+	return s.call(func() error { return s.module.cryptoki.decrypt(s.handle, mechanism, key, in, out) })
+}
+
+func (s *session) wrap(mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) error {
+	return s.call(func() error { return s.module.cryptoki.wrap(s.handle, mechanism, wrapping, key, out) })
+}
+
+func (s *session) unwrap(mechanism uint, unwrapping pkcs11.ObjectHandle, wrapped []byte, keyType uint, may rights, of name) (key pkcs11.ObjectHandle, err error) {
+	err = s.call(func() error {
+		key, err = s.module.cryptoki.unwrap(s.handle, mechanism, unwrapping, wrapped, keyType, may, of)
+		return err
+	})
+	return key, err
+}
+
+func (s *session) random(out secret.Bytes) error {
+	return s.call(func() error {
+		return s.module.cryptoki.random(s.handle, out.Reveal("to receive the token's random bytes"))
+	})
 }
 
 func (s *session) value(object pkcs11.ObjectHandle, out []byte) error {

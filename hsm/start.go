@@ -47,8 +47,12 @@ func (t *Token) start() (g *generation, err error) {
 		admin:   make(chan *job, t.config.Queue),
 		down:    make(chan struct{}),
 		entries: map[string]*entry{},
+		leaving: map[string]*entry{},
 		levels:  levels{keys: map[levelKey]*parent{}},
 		proven:  map[feature]error{},
+	}
+	if err := t.settleAll(anchor); err != nil {
+		return nil, err
 	}
 	for {
 		missing := t.publish(g)
@@ -71,6 +75,11 @@ func (t *Token) publish(g *generation) (missing []KeySpec) {
 	for label, spec := range t.specs {
 		if g.entries[label] == nil {
 			missing = append(missing, spec)
+		}
+	}
+	for label := range g.entries {
+		if _, configured := t.specs[label]; !configured { // destroyed since it was resolved
+			delete(g.entries, label)
 		}
 	}
 	if len(missing) == 0 {

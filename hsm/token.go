@@ -71,6 +71,10 @@ type Token struct {
 	cause error
 	specs map[string]KeySpec
 	found map[string]Exposure // by label
+	// unfinished are the names of objects whose making was cut short: to be destroyed (making.go).
+	unfinished map[string]ObjectID
+
+	office chan struct{} // full while an officer's operation runs: one at a time
 
 	endMu   sync.Mutex // one end at a time; guards ended
 	ended   error      // of the end that was made
@@ -122,19 +126,21 @@ func Open(ctx context.Context, config Config) (*Token, error) {
 
 func newToken(config Config) *Token {
 	t := &Token{
-		config:  config,
-		log:     config.Log.With("token", config.TokenLabel),
-		faults:  make(chan *generation, 1),
-		unlatch: make(chan struct{}, 1),
-		kept:    make(chan struct{}),
-		closed:  make(chan struct{}),
-		done:    make(chan struct{}),
-		state:   StateRecovering,
-		steady:  longLife,
-		blamed:  map[string]int{},
-		specs:   map[string]KeySpec{},
-		found:   map[string]Exposure{},
-		watched: map[*session]*worker{},
+		config:     config,
+		log:        config.Log.With("token", config.TokenLabel),
+		faults:     make(chan *generation, 1),
+		unlatch:    make(chan struct{}, 1),
+		kept:       make(chan struct{}),
+		closed:     make(chan struct{}),
+		done:       make(chan struct{}),
+		state:      StateRecovering,
+		steady:     longLife,
+		blamed:     map[string]int{},
+		specs:      map[string]KeySpec{},
+		found:      map[string]Exposure{},
+		office:     make(chan struct{}, 1),
+		unfinished: map[string]ObjectID{},
+		watched:    map[*session]*worker{},
 	}
 	t.life, t.stop = context.WithCancel(context.Background())
 	t.keeper.hung = &t.hung
@@ -344,16 +350,30 @@ func (t *Token) Ready(ctx context.Context) error {
 	for _, spec := range t.catalogue() {
 		e, err := g.entry(spec.Label)
 		if err == nil {
-			err = g.do(ctx, g.jobs, newJob(func(s *session) (result, fault error) {
+			err = e.begin()
+		}
+		if err == nil {
+			j := newJob(func(s *session) (result, fault error) {
 				if err := e.check(s); err != nil {
 					return publicError("check key "+e.spec.Label, err), err
 				}
 				return nil, nil
-			}))
+			})
+			j.released = e.drop
+			err = g.do(ctx, g.jobs, j)
+		}
+		if errors.Is(err, ErrKeyNotFound) && !t.configured(spec) {
+			continue // destroyed since
 		}
 		errs = errors.Join(errs, err)
 	}
 	return errs
+}
+
+func (t *Token) configured(spec KeySpec) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.specs[spec.Label] == spec
 }
 
 var _ keyderive.Key = (*Key)(nil)

@@ -94,7 +94,7 @@
 		(session, in, in_len, out, out_len)) \
 	X(SESSION, C_DecryptVerifyUpdate, (CK_SESSION_HANDLE session, void *in, CK_ULONG in_len, void *out, void *out_len), \
 		(session, in, in_len, out, out_len)) \
-	X(SESSION, C_GenerateKey, (CK_SESSION_HANDLE session, void *mechanism, void *template, CK_ULONG count, void *key), \
+	X(SPECIAL, C_GenerateKey, (CK_SESSION_HANDLE session, void *mechanism, void *template, CK_ULONG count, void *key), \
 		(session, mechanism, template, count, key)) \
 	X(SESSION, C_GenerateKeyPair, (CK_SESSION_HANDLE session, void *mechanism, void *public, \
 		CK_ULONG public_count, void *private, CK_ULONG private_count, void *public_key, void *private_key), \
@@ -102,7 +102,7 @@
 	X(SPECIAL, C_WrapKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG wrapping, CK_ULONG key, void *out, \
 		void *out_len), \
 		(session, mechanism, wrapping, key, out, out_len)) \
-	X(SESSION, C_UnwrapKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG unwrapping, void *wrapped, \
+	X(SPECIAL, C_UnwrapKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG unwrapping, void *wrapped, \
 		CK_ULONG wrapped_len, void *template, CK_ULONG count, void *key), \
 		(session, mechanism, unwrapping, wrapped, wrapped_len, template, count, key)) \
 	X(SPECIAL, C_DeriveKey, (CK_SESSION_HANDLE session, void *mechanism, CK_ULONG base, void *template, \

@@ -119,6 +119,46 @@ CK_RV wrap_C_DeriveKey(CK_SESSION_HANDLE session, void *mechanism, CK_ULONG base
 	return call_end(&call, rv);
 }
 
+CK_RV wrap_C_GenerateKey(CK_SESSION_HANDLE session, void *mechanism, void *template, CK_ULONG count, void *key)
+{
+	struct call call;
+	CK_RV rv = call_begin(&call, FN_C_GenerateKey, KIND_SESSION, &session);
+	if (rv == CKR_OK && marks(template, count)) {
+		struct translation t;
+		rv = translate(&t, template, count);
+		t.mark.always_sensitive = t.mark.sensitive;
+		t.mark.never_extractable = !t.mark.extractable;
+		translate_done(&t);
+		if (rv == CKR_OK && vendor_is(vendor()->sm4_key_type, t.mark.type))
+			rv = CKR_TEMPLATE_INCONSISTENT; /* no mechanism of the vendor generates */
+		if (rv == CKR_OK)
+			rv = call.real->C_GenerateKey(session, mechanism, t.attributes, t.count, key);
+	} else if (rv == CKR_OK) {
+		rv = call.real->C_GenerateKey(session, mechanism, template, count, key);
+	}
+	return call_end(&call, rv);
+}
+
+/* A key that is unwrapped came from outside. SoftHSM is told no length: it is the wrapped key's, which the next use finds out. */
+CK_RV wrap_C_UnwrapKey(CK_SESSION_HANDLE session, void *mechanism, CK_ULONG unwrapping, void *wrapped, CK_ULONG wrapped_len,
+	void *template, CK_ULONG count, void *key)
+{
+	struct call call;
+	CK_RV rv = call_begin(&call, FN_C_UnwrapKey, KIND_SESSION, &session);
+	if (rv == CKR_OK && marks(template, count)) {
+		struct translation t;
+		rv = translate(&t, template, count);
+		translate_done(&t);
+		if (rv == CKR_OK && t.attributes[t.count - 1].type == CKA_VALUE_LEN)
+			t.count--;
+		if (rv == CKR_OK)
+			rv = call.real->C_UnwrapKey(session, mechanism, unwrapping, wrapped, wrapped_len, t.attributes, t.count, key);
+	} else if (rv == CKR_OK) {
+		rv = call.real->C_UnwrapKey(session, mechanism, unwrapping, wrapped, wrapped_len, template, count, key);
+	}
+	return call_end(&call, rv);
+}
+
 static CK_RV start_sm4(const struct call *call, CK_SESSION_HANDLE session, const CK_MECHANISM *m, CK_ULONG object)
 {
 	struct key key;

@@ -77,15 +77,16 @@ CK_RV translate(struct translation *t, const CK_ATTRIBUTE *template, CK_ULONG co
 		return CKR_TEMPLATE_INCONSISTENT;
 	if (own != 0)
 		t->value_len = own;
-	for (CK_ULONG i = 0; i < count; i++)
-		if (!translated(template[i].type) && template[i].type != CKA_VALUE_LEN)
-			t->attributes[t->count++] = template[i];
 	add(t, CKA_KEY_TYPE, &t->type, sizeof t->type);
 	add(t, CKA_SENSITIVE, &no, 1);
 	add(t, CKA_EXTRACTABLE, &yes, 1);
 	if (id_len > 0)
 		memcpy(t->id + MARK_SIZE, id->value, id_len);
 	add(t, CKA_ID, t->id, MARK_SIZE + id_len);
+	/* The maker's own, in his order: SoftHSM takes nothing after CKA_MODIFIABLE when it unwraps. */
+	for (CK_ULONG i = 0; i < count; i++)
+		if (!translated(template[i].type) && template[i].type != CKA_VALUE_LEN)
+			t->attributes[t->count++] = template[i];
 	if (t->type == CKK_GENERIC_SECRET && t->value_len != 0)
 		add(t, CKA_VALUE_LEN, &t->value_len, sizeof t->value_len);
 	return CKR_OK;
