@@ -45,6 +45,9 @@ func contract(t *testing.T, e engine) {
 		{"purchases", contractPurchases},
 		{"sessions", contractSessions},
 		{"beside", contractBeside},
+		{"custody", contractCustody},
+		{"requests", contractRequests},
+		{"request lists", contractRequestLists},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, e) })
 	}
@@ -158,6 +161,8 @@ func fill(v reflect.Value, seed *int) {
 		v.SetBool(true)
 	case reflect.Int:
 		v.SetInt(int64(*seed))
+	case reflect.Uint8:
+		v.SetUint(uint64(1 + *seed%250))
 	case reflect.Uint32:
 		v.SetUint(uint64(1<<32 - *seed))
 	case reflect.Uint64:

@@ -1,5 +1,5 @@
 // Package store is the signer's durable state: what every purse has proved, all transactions, the terminals' serial numbers, the
-// readers' sessions, and the record.
+// readers' sessions, the catalogue of keys and the requests to change it, and the record.
 //
 // The unit of work is a [Change]: a pure decision on one purse. The store loads the purse as it is, under its row lock,
 // lets the change decide, and writes what changed together with the audit entries, in one database transaction that it
@@ -41,6 +41,8 @@ type Purse struct {
 	terminal *Terminal
 	purchase *Purchase
 	session  *ReaderSession
+	custody  *Custody
+	request  *ChangeRequest
 }
 
 // Card is what is kept per card, for both purses together.

@@ -31,8 +31,8 @@ func newStatements() *statements {
 		begin:    statement{text: `BEGIN IMMEDIATE`},
 		commit:   statement{text: `COMMIT`},
 		rollback: statement{text: `ROLLBACK`},
-		head:     statement{text: `SELECT next FROM audit_head WHERE one = 1`},
-		putHead:  statement{text: `UPDATE audit_head SET next = ? WHERE one = 1`, width: 1},
+		head:     statement{text: `SELECT next, revision FROM audit_head WHERE one = 1`},
+		putHead:  statement{text: `UPDATE audit_head SET next = ?, revision = ? WHERE one = 1`, width: 2},
 		try:      statement{text: `UPDATE audit_head SET tries = tries + 1 WHERE one = 1`},
 		purses: statement{
 			text: `WITH asked (n, key_set, card, purse) AS (VALUES %s)
@@ -127,13 +127,14 @@ func (s *statement) prepare(on connection, size int) (*sql.Stmt, error) {
 	return s.prepared[size], nil
 }
 
-// readHead returns the index that the next audit entry gets.
-func (s *statements) readHead(on connection) (next uint64, err error) {
+// readHead returns the index that the next audit entry gets, and the catalogue's revision.
+func (s *statements) readHead(on connection) (next, revision uint64, err error) {
 	stmt, err := s.head.prepare(on, 0)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return next, stmt.QueryRowContext(on.ctx).Scan(&next)
+	err = stmt.QueryRowContext(on.ctx).Scan(&next, &revision)
+	return next, revision, err
 }
 
 // split calls run with the statement for each part of values.
