@@ -24,7 +24,7 @@ func (t *Token) DestroyMaster(ctx context.Context, label string, v kcv.Value) er
 		return fmt.Errorf("destroy master: %w", err)
 	}
 	return t.destroyMaster(ctx, fmt.Sprintf("destroy master %q", label), spec.name(), func(g *generation, s *session, object pkcs11.ObjectHandle) error {
-		got, err := g.checkValueAny(s, object, spec)
+		got, err := g.checkValueAny(s, object, &spec)
 		if err == nil && got != v {
 			err = fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, v)
 		}
@@ -187,7 +187,7 @@ func (g *generation) left(label string) {
 
 // checkValueAny computes the check value of a master's object, configured or not, by what the object itself says it is: a key that
 // derives or encrypts, of a type that the profile knows, or a sealed master. Where the token cannot say, it is ErrAttributes.
-func (g *generation) checkValueAny(s *session, object pkcs11.ObjectHandle, spec KeySpec) (v kcv.Value, err error) {
+func (g *generation) checkValueAny(s *session, object pkcs11.ObjectHandle, spec *KeySpec) (v kcv.Value, err error) {
 	data, err := s.isData(object)
 	if err != nil {
 		return v, err
@@ -236,8 +236,9 @@ func (s *session) rightOf(object pkcs11.ObjectHandle) (rights, error) {
 	return 0, fmt.Errorf("%w: the key neither encrypts nor derives", ErrAttributes)
 }
 
-// sealedCheckValue opens a sealed master, under the spec's algorithm, or where no spec is known under that which it opens with.
-func (g *generation) sealedCheckValue(s *session, object pkcs11.ObjectHandle, spec KeySpec) (v kcv.Value, err error) {
+// sealedCheckValue opens a sealed master, under the spec's algorithm, or where no spec is known under that which it opens with. It tells
+// spec the id and the algorithm.
+func (g *generation) sealedCheckValue(s *session, object pkcs11.ObjectHandle, spec *KeySpec) (v kcv.Value, err error) {
 	if err := g.prove(s, feature{use: useSeal}); err != nil {
 		return v, err
 	}
@@ -254,7 +255,7 @@ func (g *generation) sealedCheckValue(s *session, object pkcs11.ObjectHandle, sp
 	}
 	for _, alg := range algorithms {
 		spec.Algorithm = alg
-		e := &entry{spec: spec, sealing: g.token.config.Profile.sealing()}
+		e := &entry{spec: *spec, sealing: g.token.config.Profile.sealing()}
 		if err := e.readSealed(s, object); err != nil {
 			return v, err
 		}

@@ -82,6 +82,13 @@ var protection = []expectation{
 	{pkcs11.CKA_COPYABLE, "CKA_COPYABLE", false, true},
 }
 
+// dataProtection is what a sealed master's data object must be: its value is ciphertext.
+var dataProtection = []expectation{
+	{pkcs11.CKA_TOKEN, "CKA_TOKEN", true, false},
+	{pkcs11.CKA_PRIVATE, "CKA_PRIVATE", true, false},
+	{pkcs11.CKA_MODIFIABLE, "CKA_MODIFIABLE", false, true},
+}
+
 // rightsOf are the rights that a key object may or must not have; a right that the token does not know is not there.
 func rightsOf(may rights) []expectation {
 	return []expectation{

@@ -197,7 +197,7 @@ func (m *making) unwrapFinal(s *session, ciphertext []byte) error {
 	e := m.entry
 	object, err := m.key.unwrapObject(s, ciphertext, e.dialect.keyType, onToken|e.right, m.spec.name())
 	if err != nil {
-		return fmt.Errorf("unwrap the master: %w", err)
+		return m.notUnwrapped(err)
 	}
 	if m.spec.KCV == (kcv.Value{}) {
 		if m.spec.KCV, err = s.checkValue(e.dialect, object, e.right); err != nil {
@@ -240,13 +240,21 @@ func (m *making) restore(s *session, ciphertext []byte) error {
 	}
 	key, err := m.key.unwrap(s, ciphertext)
 	if err != nil {
-		return fmt.Errorf("unwrap the master: %w", err)
+		return m.notUnwrapped(err)
 	}
 	defer key.Wipe()
 	if err := checkMaster(&m.spec, key); err != nil {
 		return err
 	}
 	return m.fromBytes(s, key)
+}
+
+// notUnwrapped says of a copy that it is not whole.
+func (m *making) notUnwrapped(err error) error {
+	if errors.Is(err, errUnwrap) {
+		err = fmt.Errorf("%w: %w", ErrWrapped, err)
+	}
+	return fmt.Errorf("unwrap the master: %w", err)
 }
 
 // randomKey makes a key's bytes in locked memory: whoever foresees one of the two generators knows nothing of it. The caller wipes it.

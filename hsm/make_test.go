@@ -5,14 +5,11 @@ import (
 	"crypto/rand"
 	"testing"
 
-	"github.com/miekg/pkcs11"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
-	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
-	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
@@ -111,7 +108,3 @@ func generateAndRestore(t *testing.T, token *Token, alg suite.Algorithm, boundar
 	assert.Equal(t, want, macOf(t, keyOf(t, token, spec.Label)), "the same key")
 	assert.Equal(t, uint64(1), token.Stats().Generation)
 }
-
-var _ = pkcs11.CKA_ID
-var _ = secret.Bytes{}
-var _ = hsmtest.NewToken

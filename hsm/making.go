@@ -251,8 +251,12 @@ func (t *Token) onAdmin(ctx context.Context, op string, f func(*generation, *ses
 	if err != nil {
 		return err
 	}
+	return t.onAdminOf(ctx, g, op, func(s *session) error { return f(g, s) })
+}
+
+func (*Token) onAdminOf(ctx context.Context, g *generation, op string, f func(*session) error) error {
 	return g.do(ctx, g.admin, newJob(func(s *session) (result, fault error) {
-		if fault = f(g, s); fault != nil {
+		if fault = f(s); fault != nil {
 			return publicError(op, fault), fault
 		}
 		return nil, nil

@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,9 +22,10 @@ type name struct {
 	id    ObjectID
 }
 
+// bytes are copies: C may not be given the memory of a struct that holds Go pointers.
 func (n name) bytes() (label, id []byte) {
 	if n.id != (ObjectID{}) {
-		id = n.id[:]
+		id = bytes.Clone(n.id[:])
 	}
 	return []byte(n.label), id
 }

@@ -39,8 +39,11 @@ func newWrapped(spec *KeySpec, under Backup, ciphertext []byte) Wrapped {
 
 // BackupKCV is the check value of the backup key that the copy was made under, or ErrWrapped.
 func (w Wrapped) BackupKCV() (kcv.Value, error) {
-	if len(w) != wrappedLength || w[0] != wrappedForm {
-		return kcv.Value{}, fmt.Errorf("%w: %d bytes of form %d, expected %d of form %d", ErrWrapped, len(w), append(w, 0)[0], wrappedLength, wrappedForm)
+	if len(w) != wrappedLength {
+		return kcv.Value{}, fmt.Errorf("%w: %d bytes, expected %d", ErrWrapped, len(w), wrappedLength)
+	}
+	if w[0] != wrappedForm {
+		return kcv.Value{}, fmt.Errorf("%w: form %d, expected %d", ErrWrapped, w[0], wrappedForm)
 	}
 	return kcv.Value(w[1:bindingOffset]), nil
 }
