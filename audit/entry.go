@@ -49,6 +49,7 @@ const (
 	UnexplainedCounter Event = "UnexplainedCounter" // alarm: a card's counter passed values at which nothing was authorised
 	Contradiction      Event = "Contradiction"      // alarm: a right TAC for a transaction declared not applied
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
+	Restored           Event = "Restored"           // a backup was put into this token and this store
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
