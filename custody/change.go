@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -105,8 +103,6 @@ const (
 	maxChange   = 16 << 10
 )
 
-var changeID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
 // Encode writes the bytes that officers sign.
 func (c Change) Encode() ([]byte, error) {
 	c.Format = changeFormat
@@ -136,50 +132,4 @@ func DecodeChange(line []byte) (Change, error) {
 		return Change{}, err
 	}
 	return c, nil
-}
-
-// check is what is wrong with a change whatever the catalogue is.
-func (c Change) check() error {
-	switch {
-	case !changeID.MatchString(c.ID):
-		return fmt.Errorf("change: id %q: expected 32 hex digits", c.ID)
-	case !slices.Contains(policy.Acts(), c.Act):
-		return fmt.Errorf("change: act %q: expected one of %v", c.Act, policy.Acts())
-	case c.Author == "":
-		return errors.New("change: author: missing")
-	case c.Reason == "" || len(c.Reason) > maxReason:
-		return fmt.Errorf("change: reason: expected 1 to %d bytes", maxReason)
-	case !c.Proposed.Before(c.Expires) || c.Expires.Sub(c.Proposed) > longestLife:
-		return fmt.Errorf("change: expires: expected within %v of the proposal", longestLife)
-	}
-	return c.onlyWhatTheActTakes()
-}
-
-// shape is which member of a change an act takes.
-func (c Change) shape() map[string]bool {
-	return map[string]bool{
-		"officer": c.Officer != nil, "quorum": c.Quorum != nil, "keySet": c.KeySet != nil, "keys": c.Keys != nil,
-		"transport": c.Transport != nil, "backup": c.Backup != nil, "purse": c.Purse != nil,
-	}
-}
-
-var takes = map[policy.Act]string{
-	policy.AddOfficer: "officer", policy.RemoveOfficer: "officer", policy.ReplaceOfficer: "officer", policy.SetQuorum: "quorum",
-	policy.CreateKeySet: "keySet", policy.UpdateKeySet: "keySet",
-	policy.CreateKey: "keys", policy.ImportKey: "keys", policy.ExportKey: "keys", policy.ActivateKey: "keys", policy.SuspendKey: "keys",
-	policy.ResumeKey: "keys", policy.DeactivateKey: "keys", policy.CompromiseKey: "keys", policy.DestroyKey: "keys",
-	policy.ImportTransport: "transport", policy.DestroyTransport: "transport", policy.CreateBackup: "backup", policy.ResetPurse: "purse",
-}
-
-func (c Change) onlyWhatTheActTakes() error {
-	member := takes[c.Act]
-	for name, there := range c.shape() {
-		switch {
-		case there && name != member:
-			return fmt.Errorf("change: %s: %s takes %s", name, c.Act, member)
-		case !there && name == member:
-			return fmt.Errorf("change: %s: missing, %s takes it", name, c.Act)
-		}
-	}
-	return nil
 }

@@ -161,7 +161,7 @@ func (g *generation) backupObject(s *session, name string) (key backupKey, err e
 	key.byECB = profile.NoKeyWrap
 	err = s.checkAttributes(key.object, pkcs11.CKK_AES, profile.backupRights())
 	if err == nil {
-		err = s.checkLength(key.object, BackupKeySize)
+		err = s.checkLength(key.object, BackupKeySize, true)
 	}
 	if err != nil {
 		return key, fmt.Errorf("backup key %q: %w", name, err)
@@ -169,9 +169,13 @@ func (g *generation) backupObject(s *session, name string) (key backupKey, err e
 	return key, nil
 }
 
-// checkLength holds CKA_VALUE_LEN against the length that a key must have.
-func (s *session) checkLength(key pkcs11.ObjectHandle, want uint64) error {
+// checkLength holds CKA_VALUE_LEN against the length that a key must have. openCryptoki does not know it of a key that came from
+// outside, or says 0: untold lets that pass, for a key whose check value is compared.
+func (s *session) checkLength(key pkcs11.ObjectHandle, want uint64, untold bool) error {
 	length, known, err := s.attribute(key, pkcs11.CKA_VALUE_LEN)
+	if err == nil && untold && (!known || len(length) == 0 || len(length) == 8 && binary.NativeEndian.Uint64(length) == 0) {
+		return nil
+	}
 	if err == nil && (!known || len(length) != 8 || binary.NativeEndian.Uint64(length) != want) {
 		err = fmt.Errorf("%w: CKA_VALUE_LEN is not %d", ErrAttributes, want)
 	}

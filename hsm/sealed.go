@@ -152,7 +152,7 @@ func findKEK(s *session, by sealing) (pkcs11.ObjectHandle, error) {
 	if err := s.checkAttributes(kek, pkcs11.CKK_AES, by.rights()); err != nil {
 		return 0, fmt.Errorf("sealing key %q: %w", kekLabel, err)
 	}
-	if err = s.checkLength(kek, kekSize); err == nil {
+	if err = s.checkLength(kek, kekSize, false); err == nil {
 		err = s.checkFlags(kek, expectation{pkcs11.CKA_LOCAL, "CKA_LOCAL", true, false})
 	}
 	if err != nil {
