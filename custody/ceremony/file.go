@@ -137,7 +137,7 @@ func (c *checker) path(name string) string {
 
 var (
 	changeID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	personName = regexp.MustCompile(`^[\pL\pN][\pL\pN .'-]{0,62}$`)
+	personName = regexp.MustCompile(`^[\pL\pN][\pL\pN ._@'-]{0,62}$`)
 	smallName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 )
 
@@ -272,7 +272,7 @@ func (c *checker) person(seen map[string]bool, field, name string) {
 	folded := strings.ToLower(name)
 	switch {
 	case !personName.MatchString(name):
-		c.refuse(field, "expected a name of letters, digits, spaces and . ' -, at most 63")
+		c.refuse(field, "expected a name of letters, digits, spaces and . _ @ ' -, at most 63")
 	case seen[folded]:
 		c.refuse(field, name+" is there twice")
 	}

@@ -110,7 +110,7 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	}
 	result := Result{Content: content}
 	if err = w.fillToken(ctx); err == nil {
-		result.Catalogue, result.Lost = catalogue.Restored(c.ID, c.Now)
+		result.Catalogue, result.Lost = catalogue.Restored(c.ID)
 		result.AuditIndex, err = w.commit(ctx, result, surviving)
 	}
 	if err != nil {
