@@ -21,6 +21,8 @@ type commands struct {
 	Vectors vectorsCmd `cmd:"" help:"Replay test vectors."`
 	Bench   benchCmd   `cmd:"" help:"Measure the signer beside the bare token."`
 	Card    cardCmd    `cmd:"" help:"Try every operation by hand on a test card that is kept in a file; and unlock a card, as an officer."`
+	Backup  backupCmd  `cmd:"" help:"Write catalogue, officers, wrapped keys and configuration into one sealed file."`
+	Restore restoreCmd `cmd:"" help:"Put a backup into an empty token and an empty store."`
 	Audit   auditCmd   `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }
 

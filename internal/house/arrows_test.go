@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
 	"custody/ceremony":   {"custody", "policy", "crypto/*", "keyderive", "internal/secret", "internal/strictyaml"}, // what persons do in one room, with no token
 	"custody/escrow":     {"custody", "policy", "crypto/*", "keyderive", "internal/secret"},                        // how the backup key comes back
-	"custody/restore":    {"custody", "custody/escrow", "audit", "store", "hsm", "crypto/*", "internal/secret"},    // a backup into an empty token
+	"custody/recovery":   {"custody", "custody/escrow", "audit", "store", "hsm", "crypto/*", "internal/secret"},    // a backup into an empty token
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
 	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first

@@ -1,7 +1,7 @@
-// Package restore puts a backup into an empty token and an empty store: the backup key, every master that has a copy, and then the catalogue,
+// Package recovery puts a backup into an empty token and an empty store: the backup key, every master that has a copy, and then the catalogue,
 // with an entry of the record, in one transaction. The catalogue comes last, so that a process that is killed before has left keys in
 // a token and nothing that uses them; the next Run goes on with them.
-package restore
+package recovery
 
 import (
 	"context"

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/custody"
+	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/config"
+	"github.com/pursekeeper/pursekeeper/purse"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+// strongroom is the token and the store of a configuration, opened for an act of officers that no running service does: a ceremony, a backup,
+// a restore. A service may run beside it over the same store.
+type strongroom struct {
+	config *config.Config
+	log    *slog.Logger
+	token  *hsm.Token
+	store  *store.SQLite
+}
+
+// openStrongroom logs in, with no key configured: the catalogue says which keys there are.
+func openStrongroom(ctx context.Context, path string) (r *strongroom, err error) {
+	r = &strongroom{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if r.config, err = config.Read(path); err != nil {
+		return nil, err
+	}
+	if err := harden(); err != nil {
+		return nil, err
+	}
+	c, err := tokenConfig(r.config, r.log)
+	if err != nil {
+		return nil, err
+	}
+	c.Keys = nil
+	if r.token, err = hsm.Open(ctx, c); err != nil {
+		return nil, err
+	}
+	if r.store, err = store.OpenSQLite(ctx, r.config.SQLite); err != nil {
+		return nil, errors.Join(err, r.token.Close())
+	}
+	return r, nil
+}
+
+func (r *strongroom) close() error { return errors.Join(r.store.Close(), r.token.Close()) }
+
+// catalogue is the newest.
+func (r *strongroom) catalogue(ctx context.Context) (custody.Catalogue, store.Custody, error) {
+	held, err := r.store.Custody(ctx)
+	if err != nil {
+		return custody.Catalogue{}, held, err
+	}
+	if held.Revision == 0 {
+		return custody.Catalogue{}, held, errors.New("there is no catalogue: `pursekeeper init` makes the first")
+	}
+	c, err := custody.DecodeCatalogue(held.Document)
+	return c, held, err
+}
+
+// masterSpec is how the token finds and checks a key of a set.
+func masterSpec(set custody.Definition, key custody.Key) (hsm.KeySpec, error) {
+	levels, err := issuerLevels(set)
+	if err != nil {
+		return hsm.KeySpec{}, err
+	}
+	spec := hsm.KeySpec{Label: key.Label, Kind: key.Kind, Algorithm: set.Algorithm, Boundary: key.Boundary, IssuerLevels: levels}
+	if spec.KCV, err = kcv.Parse(key.KCV.Value); err != nil {
+		return hsm.KeySpec{}, fmt.Errorf("key %s: %w", key.Label, err)
+	}
+	spec.ID, err = objectID(key.ID)
+	return spec, err
+}
+
+// issuerLevels is how many levels are above the cards of a set.
+func issuerLevels(set custody.Definition) (int, error) {
+	switch set.Issuer {
+	case "none":
+		return 0, nil
+	case "card":
+		return 1, nil
+	case "fixed":
+		return len(set.Factors), nil
+	}
+	profile, err := purse.ShippedProfile(set.Profile)
+	if err != nil {
+		return 0, fmt.Errorf("key set %s: %w", set.Name, err)
+	}
+	if profile.NeedsIssuerID() {
+		return 1, nil
+	}
+	factors, err := profile.IssuerFactors("")
+	return len(factors), err
+}
+
+// objectID reads a key's id; a key from before there were ids has none.
+func objectID(digits string) (id hsm.ObjectID, err error) {
+	raw, err := hex.DecodeString(digits)
+	if err != nil || len(raw) != len(id) && len(raw) != 0 {
+		return id, fmt.Errorf("id %q: expected %d hex digits", digits, 2*len(id))
+	}
+	copy(id[:], raw)
+	return id, nil
+}
