@@ -16,43 +16,56 @@ import (
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
-// strongroom is the token and the store of a configuration, opened for an act of officers that no running service does: a ceremony, a backup,
-// a restore. A service may run beside it over the same store.
-type strongroom struct {
+// papers is the store of a configuration, opened for what officers look up. A service may run beside it over the same store.
+type papers struct {
 	config *config.Config
 	log    *slog.Logger
-	token  *hsm.Token
 	store  *store.SQLite
+}
+
+// strongroom is the papers and the token, for an act of officers that no running service does: a ceremony, a backup, a restore.
+type strongroom struct {
+	*papers
+	token *hsm.Token
+}
+
+func openPapers(ctx context.Context, path string) (p *papers, err error) {
+	p = &papers{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+	if p.config, err = config.Read(path); err != nil {
+		return nil, err
+	}
+	p.store, err = store.OpenSQLite(ctx, p.config.SQLite)
+	return p, err
 }
 
 // openStrongroom logs in, with no key configured: the catalogue says which keys there are.
 func openStrongroom(ctx context.Context, path string) (r *strongroom, err error) {
-	r = &strongroom{log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
-	if r.config, err = config.Read(path); err != nil {
-		return nil, err
-	}
 	if err := harden(); err != nil {
 		return nil, err
 	}
+	r = &strongroom{}
+	if r.papers, err = openPapers(ctx, path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.store.Close())
+		}
+	}()
 	c, err := tokenConfig(r.config, r.log)
 	if err != nil {
 		return nil, err
 	}
 	c.Keys = nil
-	if r.token, err = hsm.Open(ctx, c); err != nil {
-		return nil, err
-	}
-	if r.store, err = store.OpenSQLite(ctx, r.config.SQLite); err != nil {
-		return nil, errors.Join(err, r.token.Close())
-	}
-	return r, nil
+	r.token, err = hsm.Open(ctx, c)
+	return r, err
 }
 
 func (r *strongroom) close() error { return errors.Join(r.store.Close(), r.token.Close()) }
 
 // catalogue is the newest.
-func (r *strongroom) catalogue(ctx context.Context) (custody.Catalogue, store.Custody, error) {
-	held, err := r.store.Custody(ctx)
+func (p *papers) catalogue(ctx context.Context) (custody.Catalogue, store.Custody, error) {
+	held, err := p.store.Custody(ctx)
 	if err != nil {
 		return custody.Catalogue{}, held, err
 	}
