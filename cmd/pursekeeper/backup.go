@@ -37,6 +37,9 @@ func (c *backupCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if catalogue.Backup == nil {
+		return escrow.ErrNoBackup // before a key is made to sign with
+	}
 	signing := &node{config: room.config, log: room.log, token: room.token}
 	key, err := signing.checkpointKey(ctx)
 	if err != nil {
