@@ -17,7 +17,9 @@ import (
 type Made struct {
 	// Keys, of key.create and key.import, are in the order of the change's keys. Of backup.create they are the copies of masters under the
 	// new backup key: every key that had a copy, and any others.
-	Keys      []MadeKey
+	Keys []MadeKey
+	// Attempt is the claim by which keys were made (see AttemptID); 0 is the first, and a ceremony's.
+	Attempt   int
 	Transport *MadeTransport // of transport.import
 	Backup    *Backup        // of backup.create; Created and Changed are filled by Apply
 }
@@ -53,6 +55,11 @@ var (
 	ErrSameKey       = errors.New("two keys of one algorithm have one check value")
 	ErrInvalid       = errors.New("the change cannot be applied") // by the rules of its act
 	ErrOfficersFew   = errors.New("too few officers for the quorum")
+	ErrNotAuthor     = errors.New("only its author cancels a change")
+	ErrOwnRemoval    = errors.New("nobody rejects the removal or replacement of themselves")
+	ErrUnknown       = errors.New("there is no such change")
+	ErrMalformed     = errors.New("the change is malformed")
+	ErrToken         = errors.New("the token did not do it")
 )
 
 // invalid is an ErrInvalid with its reason.
@@ -75,6 +82,15 @@ func NeedsToken(act policy.Act) bool {
 func ObjectID(changeID, label string) string {
 	sum := sha256.Sum256([]byte(changeID + "\n" + label))
 	return hex.EncodeToString(sum[:16])
+}
+
+// AttemptID is the CKA_ID of a key that a claim makes: of the first, ObjectID. Each claim has ids of its own, so that one which was taken over
+// can destroy nothing but what it made itself.
+func AttemptID(changeID, label string, attempt int) string {
+	if attempt <= 1 {
+		return ObjectID(changeID, label)
+	}
+	return ObjectID(changeID, fmt.Sprintf("%s\n%d", label, attempt))
 }
 
 // Label is the CKA_LABEL of a key of a set: SET/KIND/VERSION.
@@ -240,7 +256,7 @@ func (c *Catalogue) carryOut(change Change, made Made, now time.Time) error {
 	case policy.UpdateKeySet:
 		c.KeySet(change.KeySet.Name).Definition = *change.KeySet
 	case policy.CreateKey, policy.ImportKey:
-		return c.carryOutNewKeys(change, made.Keys, now)
+		return c.carryOutNewKeys(change, made, now)
 	case policy.ImportTransport, policy.DestroyTransport:
 		return c.carryOutTransport(change, made.Transport, now)
 	case policy.CreateBackup:

@@ -117,8 +117,8 @@ func (c *Catalogue) carryOutState(change Change, now time.Time) {
 }
 
 // carryOutNewKeys adds the keys that were made. They must be exactly the ones that were asked for.
-func (c *Catalogue) carryOutNewKeys(change Change, made []MadeKey, now time.Time) error {
-	keys := change.Keys
+func (c *Catalogue) carryOutNewKeys(change Change, brought Made, now time.Time) error {
+	keys, made := change.Keys, brought.Keys
 	set := c.KeySet(keys.Set)
 	if len(made) != len(keys.Keys) {
 		return invalid("%d keys were made, expected %d", len(made), len(keys.Keys))
@@ -128,8 +128,8 @@ func (c *Catalogue) carryOutNewKeys(change Change, made []MadeKey, now time.Time
 		switch {
 		case m.Set != set.Name || m.Name != k.Name || m.Label != Label(set.Name, k.Name):
 			return invalid("key %s was made as %q, expected %s", Label(m.Set, m.Name), m.Label, Label(set.Name, k.Name))
-		case m.ID != ObjectID(change.ID, m.Label):
-			return invalid("key %s has id %s, expected %s", m.Label, m.ID, ObjectID(change.ID, m.Label))
+		case m.ID != AttemptID(change.ID, m.Label, brought.Attempt):
+			return invalid("key %s has id %s, expected %s", m.Label, m.ID, AttemptID(change.ID, m.Label, brought.Attempt))
 		case m.KCV.Algorithm != set.Algorithm.String() || !masterKCV.MatchString(m.KCV.Value):
 			return invalid("key %s has check value %q by %q, expected 6 hex digits by %v", m.Label, m.KCV.Value, m.KCV.Algorithm, set.Algorithm)
 		case k.KCV != "" && m.KCV.Value != k.KCV:

@@ -36,31 +36,40 @@ const (
 	mostFailures = 1000
 )
 
-// check is what is wrong with a change whatever the catalogue is.
+// check is what is wrong with a change whatever the catalogue is: an ErrMalformed.
 func (c Change) check() error {
-	switch {
-	case !changeID.MatchString(c.ID):
-		return fmt.Errorf("change: id %q: expected 32 hex digits", c.ID)
-	case !slices.Contains(policy.Acts(), c.Act):
-		return fmt.Errorf("change: act %q: expected one of %v", c.Act, policy.Acts())
-	case !officerName.MatchString(c.Author):
-		return fmt.Errorf("change: author %q: expected an officer's name", c.Author)
-	case strings.TrimSpace(c.Reason) == "" || len(c.Reason) > maxReason || !utf8.ValidString(c.Reason):
-		return fmt.Errorf("change: reason: expected 1 to %d bytes of UTF-8", maxReason)
-	case !baseDigest.MatchString(c.Base):
-		return fmt.Errorf("change: base %q: expected 64 hex digits", c.Base)
-	case !isWhole(c.Proposed) || !isWhole(c.Expires):
-		return errors.New("change: proposed, expires: expected whole seconds of UTC")
-	case !c.Proposed.Before(c.Expires) || c.Expires.Sub(c.Proposed) > longestLife:
-		return fmt.Errorf("change: expires: expected within %v of the proposal", longestLife)
-	}
-	if err := c.onlyWhatTheActTakes(); err != nil {
-		return err
+	if err := errors.Join(c.checkFrame(), c.onlyWhatTheActTakes()); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if err := c.checkMember(); err != nil {
-		return fmt.Errorf("change: %w", err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
+}
+
+// checkFrame is what is wrong with what every change has.
+func (c Change) checkFrame() error {
+	switch {
+	case !changeID.MatchString(c.ID):
+		return fmt.Errorf("id %q: expected 32 hex digits", c.ID)
+	case !slices.Contains(policy.Acts(), c.Act):
+		return fmt.Errorf("act %q: expected one of %v", c.Act, policy.Acts())
+	case !officerName.MatchString(c.Author):
+		return fmt.Errorf("author %q: expected an officer's name", c.Author)
+	case !isReason(c.Reason):
+		return fmt.Errorf("reason: expected 1 to %d bytes of UTF-8", maxReason)
+	case !baseDigest.MatchString(c.Base):
+		return fmt.Errorf("base %q: expected 64 hex digits", c.Base)
+	case !isWhole(c.Proposed) || !isWhole(c.Expires):
+		return errors.New("proposed, expires: expected whole seconds of UTC")
+	case !c.Proposed.Before(c.Expires) || c.Expires.Sub(c.Proposed) > longestLife:
+		return fmt.Errorf("expires: expected within %v of the proposal", longestLife)
+	}
+	return nil
+}
+
+func isReason(text string) bool {
+	return strings.TrimSpace(text) != "" && len(text) <= maxReason && utf8.ValidString(text)
 }
 
 // isWhole reports whether a time is one that encodes as it is: set, of whole seconds, in UTC, of a year with four digits.
@@ -95,9 +104,9 @@ func (c Change) onlyWhatTheActTakes() error {
 	for _, part := range c.shape() {
 		switch {
 		case part.there && part.name != member:
-			return fmt.Errorf("change: %s: %s takes %s", part.name, c.Act, member)
+			return fmt.Errorf("%s: %s takes %s", part.name, c.Act, member)
 		case !part.there && part.name == member:
-			return fmt.Errorf("change: %s: missing, %s takes it", part.name, c.Act)
+			return fmt.Errorf("%s: missing, %s takes it", part.name, c.Act)
 		}
 	}
 	return nil

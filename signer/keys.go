@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/custody"
@@ -33,41 +34,56 @@ type ListedKey struct {
 	Key      KeyUsed
 	State    custody.KeyState
 	Exposure Exposure
+	// Of keys that officers decide on; zero: not set.
+	ActivateAt, Due, Created time.Time
+	Origin                   string
 }
 
 // ListKeySets shows the key sets that the caller may see, in the order of their names; those that it may not are not named. A caller
 // that may see none is denied.
 func (s *Signer) ListKeySets(ctx context.Context, caller policy.Caller) ([]ListedKeySet, error) {
-	var grants []policy.Grant
-	var sets []*keySet
-	var denied error
-	for _, name := range slices.Sorted(maps.Keys(s.keySets)) {
-		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.ListKeySets, KeySet: name})
-		if err != nil {
-			denied = err
-			continue
+	return withKeys(ctx, s, func(s view) ([]ListedKeySet, error) {
+		var grants []policy.Grant
+		var sets []*keySet
+		var denied error
+		for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
+			grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.ListKeySets, KeySet: name})
+			if err != nil {
+				denied = err
+				continue
+			}
+			grants, sets = append(grants, grant), append(sets, s.keys.sets[name])
 		}
-		grants, sets = append(grants, grant), append(sets, s.keySets[name])
+		if len(sets) > 0 {
+			return s.listKeySets(ctx, caller, grants, sets)
+		}
+		if denied == nil { // a signer without key sets has none to decide on
+			denied = &policy.Denied{Reason: "this signer has no key set"}
+		}
+		entry := s.entry(caller, policy.Grant{}, policy.ListKeySets, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
+		entry.Policy = s.policy.Digest()
+		if err := s.record(ctx, entry); err != nil {
+			return nil, err
+		}
+		return nil, denied
+	})
+}
+
+// EachKey calls yield with every key and its state on this node, for the node's own metrics: nobody asks, and nothing is recorded.
+func (s *Signer) EachKey(yield func(audit.Key, custody.KeyState)) {
+	v := s.view()
+	for _, name := range slices.Sorted(maps.Keys(v.keys.sets)) {
+		for _, key := range v.keys.sets[name].listed().Keys {
+			yield(key.Key.Key, key.State)
+		}
 	}
-	if len(sets) > 0 {
-		return s.listKeySets(ctx, caller, grants, sets)
-	}
-	if denied == nil { // a signer without key sets has none to decide on
-		denied = &policy.Denied{Reason: "this signer has no key set"}
-	}
-	entry := s.entry(caller, policy.Grant{}, policy.ListKeySets, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
-	entry.Policy = s.policy.Digest()
-	if err := s.record(ctx, entry); err != nil {
-		return nil, err
-	}
-	return nil, denied
 }
 
 // outcomeListed is how a look at the key sets ends; its entry names them.
 const outcomeListed = "LISTED"
 
 // listKeySets is the operation behind the permissions: one for each set.
-func (s *Signer) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
+func (s view) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
 	listed, names := make([]ListedKeySet, len(sets)), make([]string, len(sets))
 	for i, set := range sets {
 		if len(grants) != len(sets) || !grants[i].Allows(policy.ListKeySets, set.Name) {
@@ -87,7 +103,9 @@ func (s *keySet) listed() ListedKeySet {
 	for _, kind := range keyderive.Kinds() {
 		for _, number := range slices.Sorted(maps.Keys(s.versions[kind])) {
 			v := s.versions[kind][number]
-			key := ListedKey{Key: s.used(v), State: v.State}
+			key := ListedKey{
+				Key: s.used(v), State: v.State, ActivateAt: v.ActivateAt, Due: v.Due, Created: v.Created, Origin: v.Origin,
+			}
 			if v.Exposure != nil {
 				key.Exposure = v.Exposure()
 			}

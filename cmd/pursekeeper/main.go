@@ -21,6 +21,7 @@ type commands struct {
 	Vectors  vectorsCmd  `cmd:"" help:"Replay test vectors."`
 	Bench    benchCmd    `cmd:"" help:"Measure the signer beside the bare token."`
 	Card     cardCmd     `cmd:"" help:"Try every operation by hand on a test card that is kept in a file; and unlock a card, as an officer."`
+	Key      keyCmd      `cmd:"" help:"List the keys and their states, and compare them with the token."`
 	Ceremony ceremonyCmd `cmd:"" help:"Hold a ceremony from its file: keys from components, components for others, the backup key."`
 	Backup   backupCmd   `cmd:"" help:"Write catalogue, officers, wrapped keys and configuration into one sealed file."`
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`

@@ -32,14 +32,17 @@ type Config struct {
 	Token           Token
 	SQLite          string
 	Audit           Audit
-	Clients         []policy.Client // what policy.New takes; their key sets exist
-	KeySets         []KeySet
+	Clients         []policy.Client // what policy.New takes
+	KeySets         []KeySet        // nil: those of the catalogue
 	RequestTimeout  time.Duration
 	ShutdownTimeout time.Duration
 	ChallengeLife   time.Duration
 	SessionLife     time.Duration
 	LogLevel        slog.Level
 }
+
+// Catalogued reports whether the keys are those of the catalogue, in the store: officers decide on each change of them.
+func (c *Config) Catalogued() bool { return len(c.KeySets) == 0 }
 
 // Audit is where the sealed record is.
 type Audit struct {
@@ -270,7 +273,7 @@ func (c *checker) clientKeySets(field string, names, known []string) {
 	for i, name := range names {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		c.unique(seen, at, name)
-		if name != "" && !slices.Contains(known, name) {
+		if name != "" && len(known) > 0 && !slices.Contains(known, name) { // one of the catalogue may come later
 			c.refuse(at, "there is no key set %q", name)
 		}
 	}

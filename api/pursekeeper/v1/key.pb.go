@@ -190,8 +190,16 @@ type KeyVersion struct {
 	Exposure string `protobuf:"bytes,4,opt,name=exposure,proto3" json:"exposure,omitempty"`
 	// The same in words.
 	ExposureDetail string `protobuf:"bytes,5,opt,name=exposure_detail,json=exposureDetail,proto3" json:"exposure_detail,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When a pre-active key becomes active by itself, RFC 3339; empty: only by a change.
+	ActivateAt string `protobuf:"bytes,6,opt,name=activate_at,json=activateAt,proto3" json:"activate_at,omitempty"`
+	// The end of its cryptoperiod, RFC 3339; empty: none.
+	Due string `protobuf:"bytes,7,opt,name=due,proto3" json:"due,omitempty"`
+	// When the key was made, RFC 3339; empty of a key that no officers decided on.
+	Created string `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
+	// "generated", "components", "key-block" or "restored"; empty of a key that no officers decided on.
+	Origin        string `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyVersion) Reset() {
@@ -255,6 +263,34 @@ func (x *KeyVersion) GetExposure() string {
 func (x *KeyVersion) GetExposureDetail() string {
 	if x != nil {
 		return x.ExposureDetail
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetActivateAt() string {
+	if x != nil {
+		return x.ActivateAt
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetDue() string {
+	if x != nil {
+		return x.Due
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetOrigin() string {
+	if x != nil {
+		return x.Origin
 	}
 	return ""
 }
@@ -395,14 +431,19 @@ const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\talgorithm\x18\x02 \x01(\tR\talgorithm\x12!\n" +
 	"\fcard_profile\x18\x03 \x01(\tR\vcardProfile\x12\x1b\n" +
 	"\ttime_zone\x18\x04 \x01(\tR\btimeZone\x12.\n" +
-	"\x04keys\x18\x05 \x03(\v2\x1a.pursekeeper.v1.KeyVersionR\x04keys\"\xc4\x01\n" +
+	"\x04keys\x18\x05 \x03(\v2\x1a.pursekeeper.v1.KeyVersionR\x04keys\"\xa9\x02\n" +
 	"\n" +
 	"KeyVersion\x12%\n" +
 	"\x03key\x18\x01 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x124\n" +
 	"\bboundary\x18\x03 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1a\n" +
 	"\bexposure\x18\x04 \x01(\tR\bexposure\x12'\n" +
-	"\x0fexposure_detail\x18\x05 \x01(\tR\x0eexposureDetail\"\x82\x01\n" +
+	"\x0fexposure_detail\x18\x05 \x01(\tR\x0eexposureDetail\x12\x1f\n" +
+	"\vactivate_at\x18\x06 \x01(\tR\n" +
+	"activateAt\x12\x10\n" +
+	"\x03due\x18\a \x01(\tR\x03due\x12\x18\n" +
+	"\acreated\x18\b \x01(\tR\acreated\x12\x16\n" +
+	"\x06origin\x18\t \x01(\tR\x06origin\"\x82\x01\n" +
 	"\x11UnlockCardRequest\x12\x17\n" +
 	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
 	"\vcard_serial\x18\x02 \x01(\tR\n" +
