@@ -55,13 +55,14 @@ func TestRoundTrip(t *testing.T) {
 			size = min(size, c.KeySize())
 		}
 		draw := func(n int, name string) []byte { return rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, name) }
-		kbpk, key := secret.Take(draw(c.KeySize(), "kbpk")), secret.Copy(draw(size, "key"))
+		kbpk := secret.Take(rapid.SliceOfN(rapid.Byte(), c.KeySize(), c.KeySize()).Filter(func(b []byte) bool {
+			return c.Version() == VersionD || !repeats(b)
+		}).Draw(t, "kbpk"))
+		key := secret.Copy(draw(size, "key"))
 		defer kbpk.Wipe()
 		defer key.Wipe()
 		p, err := InMemory(c, kbpk)
-		if err != nil {
-			t.Skip("two keys are equal") // rapid draws another
-		}
+		require.NoError(t, err)
 		padding := draw(PaddingSize(h.Version, h.Algorithm, size), "padding")
 		text, err := Wrap(ctx, p, h, key, padding)
 		require.NoError(t, err)

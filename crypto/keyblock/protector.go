@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/crypto/cmac"
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
@@ -196,4 +197,20 @@ func derive(ctx context.Context, p Protector, v Version) (w working, err error) 
 		}
 	}
 	return w, nil
+}
+
+// CheckValue is that of a protection key, as the payment world writes it: of AES the first three bytes of the CMAC of a block of zeros
+// (X9.24-1, which takes five), of 3DES those of an encrypted block of zeros. It refuses what InMemory refuses.
+func CheckValue(c Cipher, key secret.Bytes) (v kcv.Value, err error) {
+	if _, err := InMemory(c, key); err != nil {
+		return v, err
+	}
+	block, err := c.open(key.Reveal("to compute its check value"))
+	if err != nil {
+		return v, err
+	}
+	if c.Version() == VersionB {
+		return kcv.Of(block), nil
+	}
+	return kcv.Value(cmac.Sum(block, make([]byte, block.BlockSize()))[:kcv.Size]), nil
 }
