@@ -137,7 +137,7 @@ func (w cmacWay) create(s *session, may rights, label string, key secret.Bytes) 
 		value = dialect{three: true}.value(value)
 	}
 	defer value.Wipe()
-	return s.create(w.keyType, may, label, value)
+	return s.create(w.keyType, may, name{label: label}, value)
 }
 
 // sum is the CMAC of a message under a key of the token, in locked memory that the caller wipes.

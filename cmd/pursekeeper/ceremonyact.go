@@ -22,8 +22,11 @@ import (
 type act func(ctx context.Context, room *strongroom, screen *console, w warrant, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error)
 
 var acts = map[ceremony.Kind]act{
-	ceremony.ImportKey:    importComponents,
-	ceremony.CreateBackup: createBackup,
+	ceremony.ImportKey:       importComponents,
+	ceremony.ImportTransport: importTransport,
+	ceremony.ImportBlock:     importBlock,
+	ceremony.ExportBlock:     exportBlock,
+	ceremony.CreateBackup:    createBackup,
 }
 
 // importComponents is key.import from components. The master is in locked memory until the token has it.

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 
-	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
-	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
@@ -78,45 +74,15 @@ func (p *papers) catalogue(ctx context.Context) (custody.Catalogue, store.Custod
 
 // masterSpec is how the token finds and checks a key of a set.
 func masterSpec(set custody.Definition, key custody.Key) (hsm.KeySpec, error) {
-	levels, err := issuerLevels(set)
+	served, err := config.FromCatalogue(custody.KeySet{Definition: set, Keys: []custody.Key{key}})
 	if err != nil {
 		return hsm.KeySpec{}, err
 	}
-	spec := hsm.KeySpec{Label: key.Label, Kind: key.Kind, Algorithm: set.Algorithm, Boundary: key.Boundary, IssuerLevels: levels}
-	if spec.KCV, err = kcv.Parse(key.KCV.Value); err != nil {
-		return hsm.KeySpec{}, fmt.Errorf("key %s: %w", key.Label, err)
-	}
-	spec.ID, err = objectID(key.ID)
-	return spec, err
+	return keySpec(served, served.Keys[0]), nil
 }
 
 // issuerLevels is how many levels are above the cards of a set.
 func issuerLevels(set custody.Definition) (int, error) {
-	switch set.Issuer {
-	case "none":
-		return 0, nil
-	case "card":
-		return 1, nil
-	case "fixed":
-		return len(set.Factors), nil
-	}
-	profile, err := purse.ShippedProfile(set.Profile)
-	if err != nil {
-		return 0, fmt.Errorf("key set %s: %w", set.Name, err)
-	}
-	if profile.NeedsIssuerID() {
-		return 1, nil
-	}
-	factors, err := profile.IssuerFactors("")
-	return len(factors), err
-}
-
-// objectID reads a key's id; a key from before there were ids has none.
-func objectID(digits string) (id hsm.ObjectID, err error) {
-	raw, err := hex.DecodeString(digits)
-	if err != nil || len(raw) != len(id) && len(raw) != 0 {
-		return id, fmt.Errorf("id %q: expected %d hex digits", digits, 2*len(id))
-	}
-	copy(id[:], raw)
-	return id, nil
+	served, err := config.FromCatalogue(custody.KeySet{Definition: set})
+	return served.IssuerLevels, err
 }
