@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -20,15 +19,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/pursekeeper/pursekeeper/crypto/kcv"
-	"github.com/pursekeeper/pursekeeper/crypto/keyblock"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
-	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
-	"github.com/pursekeeper/pursekeeper/internal/secret"
-	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/store"
 )
@@ -40,7 +34,7 @@ func TestCeremonies(t *testing.T) {
 		Dir: filepath.Join("testdata", "ceremony"), Setup: func(e *testscript.Env) error { return furnish(e.WorkDir) }, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"room": cmdRoom, "token": cmdToken, "change": cmdChange, "pursekeeper": cmdProgram, "hides": cmdHides, "objects": cmdObjects,
-			"replace": cmdReplace, "block": cmdBlock, "unblock": cmdUnblock,
+			"replace": cmdReplace, "block": cmdBlock, "unblock": cmdUnblock, "share": cmdShare,
 		},
 	})
 }
@@ -211,42 +205,4 @@ func cmdObjects(ts *testscript.TestScript, _ bool, args []string) {
 	if objects != want {
 		ts.Fatalf("the token %s has %d objects, expected %d", args[0], objects, want)
 	}
-}
-
-// cmdBlock is `block FILE KIND KVER KEY TRANSPORT`: the other party's key block of a 3DES master, in its memory.
-func cmdBlock(ts *testscript.TestScript, _ bool, args []string) {
-	transport, spec, kver, key := blockOf(ts, args)
-	header, err := hsm.MasterHeader(spec, kver, transport)
-	ts.Check(err)
-	text, err := hsm.WrapKeyBlock(context.Background(), transport, header, key)
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
-}
-
-// cmdUnblock is `unblock FILE KIND KVER KEY TRANSPORT`: the other party finds this key in it.
-func cmdUnblock(ts *testscript.TestScript, _ bool, args []string) {
-	transport, spec, kver, key := blockOf(ts, args)
-	_, got, err := hsm.UnwrapMaster(context.Background(), transport, spec, kver, strings.TrimSpace(ts.ReadFile(args[0])))
-	ts.Check(err)
-	if !got.Equal(key) {
-		ts.Fatalf("another key is in the block")
-	}
-}
-
-func blockOf(ts *testscript.TestScript, args []string) (keyblock.Protector, hsm.KeySpec, byte, secret.Bytes) {
-	raw := func(digits string) secret.Bytes {
-		b, err := hex.DecodeString(digits)
-		ts.Check(err)
-		return secret.Take(b)
-	}
-	transport, err := keyblock.InMemory(keyblock.CipherAES128, raw(args[4]))
-	ts.Check(err)
-	kind, err := keyderive.ParseKind(args[1])
-	ts.Check(err)
-	kver, err := strconv.Atoi(args[2])
-	ts.Check(err)
-	key := raw(args[3])
-	block, err := suite.TDES.New(key.Reveal("test"))
-	ts.Check(err)
-	return transport, hsm.KeySpec{Label: "x", Kind: kind, Algorithm: suite.TDES, Boundary: keyderive.BoundaryCard, KCV: kcv.Of(block)}, byte(kver), key
 }
