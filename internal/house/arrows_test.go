@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
 	"internal/secret":                         {},
 	"internal/source":                         {"internal/secret"},
+	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
 	"internal/strictyaml":                     {}, // how a file that a person wrote is read: the configuration's and a ceremony's
 	"internal/config":                         append([]string{"signer", "internal/source", "internal/strictyaml"}, belowSigner...),
@@ -142,7 +143,7 @@ func TestOnlyHSMSpeaksToTheToken(t *testing.T) {
 
 func TestNoPackageImportsTestsOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.folder() == "hsm/hsmtest" {
+		if p.folder() == "hsm/hsmtest" || p.folder() == "internal/source/vaulttest" {
 			continue
 		}
 		for _, only := range []string{"testing", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"} {

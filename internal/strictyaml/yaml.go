@@ -5,6 +5,7 @@ package strictyaml
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"strings"
@@ -108,8 +109,12 @@ func unknown(node ast.Node, t reflect.Type, field string) (problems []Problem) {
 
 func fieldTypes(t reflect.Type) map[string]reflect.Type {
 	types := make(map[string]reflect.Type, t.NumField())
-	for i := range t.NumField() {
-		types[t.Field(i).Tag.Get("yaml")] = t.Field(i).Type
+	for field := range t.Fields() {
+		if field.Anonymous {
+			maps.Copy(types, fieldTypes(field.Type)) // inline
+			continue
+		}
+		types[field.Tag.Get("yaml")] = field.Type
 	}
 	return types
 }
