@@ -58,10 +58,10 @@ var (
 
 // comparison compares an entry of a key set. It uses the token to verify what is recorded: what the keys make does not come out of it.
 // Its error is of the token or the store.
-type comparison func(s *Signer, ctx context.Context, set *keySet, e audit.Entry) (finding, error)
+type comparison func(s view, ctx context.Context, set *keySet, e audit.Entry) (finding, error)
 
 func about(f finding) comparison {
-	return func(*Signer, context.Context, *keySet, audit.Entry) (finding, error) { return f, nil }
+	return func(view, context.Context, *keySet, audit.Entry) (finding, error) { return f, nil }
 }
 
 // comparisons is how each event is compared; every operation of the policy and every event of package audit is here.
@@ -75,15 +75,15 @@ func init() {
 		audit.Event(policy.ConfirmLoad):        compareConfirm(loading),
 		audit.Event(policy.ConfirmUnload):      compareConfirm(unloading),
 		audit.Event(policy.ConfirmOverdraft):   compareConfirm(overdrawing),
-		audit.Event(policy.SettleLoad):         (*Signer).compareSettle,
-		audit.Event(policy.VerifyTac):          (*Signer).compareTAC,
-		audit.Event(policy.VerifyTacs):         (*Signer).compareTAC,
-		audit.Event(policy.SignCommand):        (*Signer).compareCommand,
-		audit.Event(policy.AuthenticateCard):   (*Signer).compareAuthentication,
-		audit.Event(policy.BeginPurchase):      (*Signer).compareSale,
-		audit.Event(policy.CompletePurchase):   (*Signer).compareReceipt,
-		audit.Event(policy.PersonaliseCard):    (*Signer).comparePersonalisation,
-		audit.Event(policy.PersonalisePSAM):    (*Signer).comparePersonalisation,
+		audit.Event(policy.SettleLoad):         view.compareSettle,
+		audit.Event(policy.VerifyTac):          view.compareTAC,
+		audit.Event(policy.VerifyTacs):         view.compareTAC,
+		audit.Event(policy.SignCommand):        view.compareCommand,
+		audit.Event(policy.AuthenticateCard):   view.compareAuthentication,
+		audit.Event(policy.BeginPurchase):      view.compareSale,
+		audit.Event(policy.CompletePurchase):   view.compareReceipt,
+		audit.Event(policy.PersonaliseCard):    view.comparePersonalisation,
+		audit.Event(policy.PersonalisePSAM):    view.comparePersonalisation,
 		audit.Event(policy.Authenticate):       about(blind(blindSession)),
 		audit.Event(policy.Seal):               about(blind(blindFrame)),
 		audit.Event(policy.Open):               about(blind(blindFrame)),
@@ -107,7 +107,7 @@ var eventsWithoutKeySet = map[audit.Event]bool{
 }
 
 // compare judges an entry, if the caller may use its key set.
-func (s *Signer) compare(ctx context.Context, grants map[string]policy.Grant, e audit.Entry) (finding, error) {
+func (s view) compare(ctx context.Context, grants map[string]policy.Grant, e audit.Entry) (finding, error) {
 	if eventsWithoutKeySet[e.Event] || e.Outcome == outcomeDenied {
 		return noMAC, nil
 	}
@@ -120,7 +120,7 @@ func (s *Signer) compare(ctx context.Context, grants map[string]policy.Grant, e 
 	case e.Outcome == string(ledger.KeyNotActive), e.Outcome == outcomeInvalid, e.Outcome == outcomeNotFound, e.Outcome == outcomeBoundary:
 		return noMAC, nil // refused before any MAC was looked at
 	}
-	set := s.keySets[e.KeySet]
+	set := s.keys.sets[e.KeySet]
 	if set == nil || !grants[e.KeySet].Allows(policy.Replay, set.Name) {
 		return blind(blindKeySet), nil
 	}
