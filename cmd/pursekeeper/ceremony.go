@@ -103,8 +103,9 @@ func (p *papers) complete(ctx context.Context, w warrant, made custody.Made, det
 }
 
 type ceremonyRunCmd struct {
-	File   string `arg:"" help:"The ceremony's file." type:"existingfile"`
-	Config string `help:"Configuration file of the signer. make-components needs none." type:"existingfile"`
+	File      string `arg:"" help:"The ceremony's file." type:"existingfile"`
+	Config    string `help:"Configuration file of the signer. make-components needs none." type:"existingfile"`
+	vaultFlag `embed:""`
 }
 
 // Run holds the ceremony and writes its record.
@@ -171,6 +172,7 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 			fmt.Fprintf(os.Stderr, "pursekeeper: %v\n", closed) // what was done is done
 		}
 	}()
+	room.vault = c.vaultFlag
 	w, err := room.approved(ctx, record.Plan)
 	if err != nil {
 		return err

@@ -97,24 +97,21 @@ func copyOf(w warrant) string {
 	return "under the backup key " + w.catalogue.Backup.KCV.Value
 }
 
-// createBackup is backup.create. The seed is in locked memory until this function returns.
+// createBackup is backup.create. The seed is in locked memory until this function returns; what Vault is sent is in ordinary Go memory too.
 func createBackup(ctx context.Context, room *strongroom, screen *console, w warrant, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error) {
 	plan := record.Plan
-	if plan.Vault != "" {
-		return made, nil, errors.New("a backup key in Vault is not built yet")
-	}
 	if copied := copies(w.catalogue); len(copied) > 0 {
 		return made, nil, fmt.Errorf("keys have copies under the backup key that there is, and making them anew is not built yet: %s", strings.Join(copied, ", "))
 	}
-	var holders []custody.Officer
-	for _, name := range plan.Holders {
-		officer, _ := w.catalogue.Officer(name) // Allows has seen that it is there
-		if _, err := escrow.RecipientOf(officer); err != nil {
-			return made, nil, err
-		}
-		holders = append(holders, officer)
+	back := fmt.Sprintf("any %d of %s bring it back", plan.Threshold, strings.Join(plan.Holders, ", "))
+	if plan.Vault != "" {
+		back = "Vault's transit key " + plan.Vault + " brings it back"
 	}
-	if err := screen.Show(fmt.Sprintf("A new backup key, any %d of %s bring it back.\n", plan.Threshold, strings.Join(plan.Holders, ", "))); err != nil {
+	holders, err := holdersOf(plan, w.catalogue)
+	if err != nil {
+		return made, nil, err
+	}
+	if err := screen.Show("A new backup key: " + back + ".\n"); err != nil {
 		return made, nil, err
 	}
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
@@ -126,22 +123,42 @@ func createBackup(ctx context.Context, room *strongroom, screen *console, w warr
 	}
 	defer seed.Wipe()
 	backup := custody.Backup{Label: hsm.BackupKeyLabel(w.change.ID), Threshold: plan.Threshold}
-	if backup.Shares, err = escrow.Split(rand.Reader, seed, plan.Threshold, holders); err != nil {
-		return made, nil, err
-	}
 	if backup.Recipient, err = escrow.FileRecipient(seed); err != nil {
 		return made, nil, err
 	}
-	undo, err = room.keepBackupKey(ctx, seed, &backup)
+	if plan.Vault != "" {
+		backup.Shares = make([]custody.Share, 1)
+		backup.Shares[0], err = room.vault.share(ctx, plan.Vault, backup.Recipient, seed)
+	} else {
+		backup.Shares, err = escrow.Split(rand.Reader, seed, plan.Threshold, holders)
+	}
 	if err != nil {
 		return made, nil, err
 	}
-	record.Outcome = fmt.Sprintf("the backup key is in the token; any %d of %d shares bring it back", plan.Threshold, len(holders))
+	if undo, err = room.keepBackupKey(ctx, seed, &backup); err != nil {
+		return made, nil, err
+	}
+	record.Outcome = "the backup key is in the token; " + back
 	record.Details = append(record.Details, [2]string{"backup key", "check value " + backup.KCV.Value}, [2]string{"file key", backup.Recipient})
 	for _, share := range backup.Shares {
 		record.Details = append(record.Details, [2]string{"share", "of " + share.Holder + ", to " + share.Recipient})
 	}
 	return custody.Made{Backup: &backup}, undo, nil
+}
+
+// holdersOf are the officers who get a share, each of whom something can be encrypted to.
+func holdersOf(plan *ceremony.Plan, catalogue custody.Catalogue) (holders []custody.Officer, err error) {
+	for _, name := range plan.Holders {
+		officer, there := catalogue.Officer(name)
+		if !there {
+			return nil, fmt.Errorf("%w: %s", custody.ErrNotAnOfficer, name)
+		}
+		if _, err := escrow.RecipientOf(officer); err != nil {
+			return nil, err
+		}
+		holders = append(holders, officer)
+	}
+	return holders, nil
 }
 
 // keepBackupKey puts the backup key into the token, and fills in its check value. What an earlier try of the same change left has no seed
