@@ -68,6 +68,7 @@ func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, under hsm.Back
 
 // keep puts a master into the token, after what an earlier try of the same change may have left there.
 func (r *strongroom) keep(ctx context.Context, w warrant, spec hsm.KeySpec, under hsm.Backup, key secret.Bytes, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error) {
+	ctx = context.WithoutCancel(ctx) // the last word was typed
 	undo = func(ctx context.Context) error {
 		err := r.token.AbandonMaster(ctx, spec.Label, spec.ID)
 		if errors.Is(err, hsm.ErrKeyNotFound) {
@@ -164,6 +165,7 @@ func holdersOf(plan *ceremony.Plan, catalogue custody.Catalogue) (holders []cust
 // keepBackupKey puts the backup key into the token, and fills in its check value. What an earlier try of the same change left has no seed
 // any more, and nothing is wrapped under it.
 func (r *strongroom) keepBackupKey(ctx context.Context, seed secret.Bytes, backup *custody.Backup) (undo func(context.Context) error, err error) {
+	ctx = context.WithoutCancel(ctx) // the last word was typed
 	name := hsm.BackupKeyName(backup.Label)
 	undo = func(ctx context.Context) error {
 		err := r.token.AbandonBackupKey(ctx, name)

@@ -40,6 +40,7 @@ func importTransport(ctx context.Context, room *strongroom, screen *console, _ w
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
 		return made, nil, err
 	}
+	ctx = context.WithoutCancel(ctx) // the last word was typed
 	undo = func(ctx context.Context) error {
 		err := room.token.DestroyTransportKey(ctx, spec)
 		if errors.Is(err, hsm.ErrKeyNotFound) {
