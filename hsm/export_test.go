@@ -33,6 +33,22 @@ func TestExportedMaster(t *testing.T) {
 	defer got.Wipe()
 	assert.True(t, got.Equal(master))
 
+	key := secretOf(t, tacMaster+loadMaster) // a test key of 32 bytes
+	defer key.Wipe()
+	v, err := token.ImportBackupKey(ctx, "next", key)
+	require.NoError(t, err)
+	next := BackupUnder("next", v)
+	anew, err := token.CopyAnew(ctx, spec, under, wrapped, next)
+	require.NoError(t, err)
+	_, err = token.ExportKeyBlock(ctx, spec, under, anew, transport, 7)
+	require.ErrorIs(t, err, ErrWrapped, "under the old key")
+	_, err = token.ExportKeyBlock(ctx, spec, next, anew, transport, 7)
+	require.NoError(t, err)
+	_, err = token.CopyAnew(ctx, spec, next, wrapped, under)
+	require.ErrorIs(t, err, ErrWrapped)
+	_, err = token.CopyAnew(ctx, spec, under, wrapped, WithoutBackup())
+	require.ErrorIs(t, err, ErrNoBackup)
+
 	other, altered := spec, bytes.Clone(wrapped)
 	other.Label = "demo/load/2"
 	altered[len(altered)-1] ^= 1

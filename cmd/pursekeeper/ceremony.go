@@ -190,6 +190,11 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 	case err != nil:
 		return fmt.Errorf("%w: `pursekeeper change show %s` tells; what the ceremony made is in the token still: %w", errUnknownEnd, w.change.ID, err)
 	}
+	if record.Plan.Kind == ceremony.CreateBackup {
+		if err := room.retire(ctx, w.catalogue.Backup); err != nil {
+			record.Details = append(record.Details, [2]string{"old key", "still in the token: " + err.Error()})
+		}
+	}
 	record.Revision, record.Reason, record.Author, record.Token = revision, w.change.Reason, w.change.Author, room.config.Token.Label
 	for _, a := range w.approvals {
 		record.Approvals = append(record.Approvals, ceremony.Approval{Officer: a.Officer, Key: fingerprint(a.Key), At: a.At})

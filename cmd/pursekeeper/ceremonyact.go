@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/custody/ceremony"
 	"github.com/pursekeeper/pursekeeper/custody/escrow"
@@ -51,7 +50,7 @@ func importComponents(ctx context.Context, room *strongroom, screen *console, w 
 }
 
 // newMaster is how the token will find the key of the change, and what becomes of its copy.
-func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, under hsm.Backup, err error) {
+func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, copies hsm.Backup, err error) {
 	label := custody.Label(plan.Set, plan.Name)
 	spec, err = masterSpec(w.catalogue.KeySet(plan.Set).Definition, custody.Key{
 		Name: plan.Name, Boundary: plan.Boundary, KCV: plan.KCV, Label: label, ID: custody.ObjectID(w.change.ID, label),
@@ -60,10 +59,10 @@ func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, under hsm.Back
 		return spec, hsm.WithoutBackup(), err
 	}
 	if w.catalogue.Backup == nil {
-		return spec, under, escrow.ErrNoBackup
+		return spec, copies, escrow.ErrNoBackup
 	}
-	value, err := kcv.Parse(w.catalogue.Backup.KCV.Value)
-	return spec, hsm.BackupUnder(hsm.BackupKeyName(w.catalogue.Backup.Label), value), err
+	copies, err = under(*w.catalogue.Backup)
+	return spec, copies, err
 }
 
 // keep puts a master into the token, after what an earlier try of the same change may have left there.
@@ -101,9 +100,6 @@ func copyOf(w warrant) string {
 // createBackup is backup.create. The seed is in locked memory until this function returns; what Vault is sent is in ordinary Go memory too.
 func createBackup(ctx context.Context, room *strongroom, screen *console, w warrant, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error) {
 	plan := record.Plan
-	if copied := copies(w.catalogue); len(copied) > 0 {
-		return made, nil, fmt.Errorf("keys have copies under the backup key that there is, and making them anew is not built yet: %s", strings.Join(copied, ", "))
-	}
 	back := fmt.Sprintf("any %d of %s bring it back", plan.Threshold, strings.Join(plan.Holders, ", "))
 	if plan.Vault != "" {
 		back = "Vault's transit key " + plan.Vault + " brings it back"
@@ -139,12 +135,17 @@ func createBackup(ctx context.Context, room *strongroom, screen *console, w warr
 	if undo, err = room.keepBackupKey(ctx, seed, &backup); err != nil {
 		return made, nil, err
 	}
+	made.Backup = &backup
+	if made.Keys, err = room.copyAnew(ctx, w.catalogue, backup); err != nil {
+		return made, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
 	record.Outcome = "the backup key is in the token; " + back
+	record.Details = append(record.Details, [2]string{"copies", fmt.Sprintf("%d made anew under it", len(made.Keys))})
 	record.Details = append(record.Details, [2]string{"backup key", "check value " + backup.KCV.Value}, [2]string{"file key", backup.Recipient})
 	for _, share := range backup.Shares {
 		record.Details = append(record.Details, [2]string{"share", "of " + share.Holder + ", to " + share.Recipient})
 	}
-	return custody.Made{Backup: &backup}, undo, nil
+	return made, undo, nil
 }
 
 // holdersOf are the officers who get a share, each of whom something can be encrypted to.
@@ -188,16 +189,4 @@ func (r *strongroom) keepBackupKey(ctx context.Context, seed secret.Bytes, backu
 	}
 	backup.KCV = custody.CheckValue{Value: value.String(), Algorithm: "AES-KW"}
 	return undo, nil
-}
-
-// copies are the labels of keys that have a copy.
-func copies(c custody.Catalogue) (labels []string) {
-	for _, set := range c.KeySets {
-		for _, k := range set.Keys {
-			if k.Wrapped != "" {
-				labels = append(labels, k.Label)
-			}
-		}
-	}
-	return labels
 }

@@ -126,7 +126,7 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err != nil {
 		return made, nil, err
 	}
-	value, err := kcv.Parse(w.catalogue.Backup.KCV.Value)
+	copies, err := under(*w.catalogue.Backup)
 	if err != nil {
 		return made, nil, err
 	}
@@ -144,7 +144,7 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
 		return made, nil, err
 	}
-	block, err := room.token.ExportKeyBlock(ctx, spec, hsm.BackupUnder(hsm.BackupKeyName(w.catalogue.Backup.Label), value), wrapped, transport, byte(plan.Name.Version))
+	block, err := room.token.ExportKeyBlock(ctx, spec, copies, wrapped, transport, byte(plan.Name.Version))
 	if err != nil {
 		return made, nil, err
 	}
