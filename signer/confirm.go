@@ -213,6 +213,12 @@ func (s view) commitConfirm(
 	err := s.commit(ctx, store.Change{
 		Purse: c.id.purse, Counters: []int{c.id.key.Counter}, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+			if now := p.Attempt(shown.Attempt); now == nil || now.AuditIndex != c.attempt.AuditIndex {
+				answer, alarms = c.past(used, index, right), nil
+				e := entry
+				e.Outcome, e.Detail = string(answer.Outcome), answer.Detail
+				return []audit.Entry{e}, nil
+			}
 			result, recorded := s.ledger.Confirm(p, shown)
 			answer = Confirmation{
 				Outcome: c.named(result.Outcome), TransactionID: result.Attempt.ID, Key: used, AuditIndex: index,

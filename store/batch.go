@@ -89,7 +89,7 @@ func (b *batch) readPurses() error {
 	return b.do.purses.read(b.on, asked, func(row scanner) error {
 		var n int
 		var purse purseRow
-		if err := row.Scan(&n, &purse.highest, &purse.pending, &purse.mac1Failures, &purse.locked); err != nil {
+		if err := row.Scan(&n, &purse.highest, &purse.pending, &purse.epoch, &purse.mac1Failures, &purse.locked); err != nil {
 			return err
 		}
 		p := b.purseOrder[n]
@@ -132,8 +132,9 @@ func (b *batch) readAttempts(changes []Change) error {
 		if err != nil {
 			return err
 		}
-		p := b.purseOrder[n].read
-		p.attempts = append(p.attempts, &a)
+		if p := b.purseOrder[n].read; a.Epoch == p.epoch { // an earlier card's are history
+			p.attempts = append(p.attempts, &a)
+		}
 		return nil
 	})
 	for _, p := range b.purseOrder {

@@ -38,6 +38,7 @@ func contract(t *testing.T, e engine) {
 		{"endings", contractEndings},
 		{"attempts", contractAttempts},
 		{"purses", contractPurses},
+		{"resets", contractResets},
 		{"settlements", contractSettlements},
 		{"lists", contractLists},
 		{"sealing", contractSealing},

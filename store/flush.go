@@ -45,9 +45,9 @@ func (b *batch) flush() error {
 
 func (b *batch) changedPurses() (rows []any, err error) {
 	for _, p := range b.purseOrder {
-		if p.now.Highest != p.read.Highest || p.now.pending != p.read.pending {
+		if p.now.Highest != p.read.Highest || p.now.pending != p.read.pending || p.now.epoch != p.read.epoch {
 			key := p.read.Key
-			rows = append(rows, key.KeySet, key.Card, key.Purse, p.now.Highest, p.now.pending)
+			rows = append(rows, key.KeySet, key.Card, key.Purse, p.now.Highest, p.now.pending, p.now.epoch)
 		}
 	}
 	return rows, nil

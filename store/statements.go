@@ -10,7 +10,7 @@ import (
 )
 
 const attemptColumns = `audit_index, key_set, card, purse, counter, random, id, operation, amount, old_limit, balance, terminal, date, time,
-	issuer_id, key_version, kcv, boundary, mac2, created_at, state, evidence, contradicted, right_tac, wrong_tacs`
+	issuer_id, key_version, kcv, boundary, mac2, created_at, epoch, state, evidence, contradicted, right_tac, wrong_tacs`
 
 const settlementColumns = `id, key_set, card, purse, terminal, issuer_id, expires_at, state, answer, outcome, settled,
 	key_version, audit_index`
@@ -36,7 +36,7 @@ func newStatements() *statements {
 		try:      statement{text: `UPDATE audit_head SET tries = tries + 1 WHERE one = 1`},
 		purses: statement{
 			text: `WITH asked (n, key_set, card, purse) AS (VALUES %s)
-				SELECT asked.n, p.highest, p.pending, c.mac1_failures, c.locked FROM asked
+				SELECT asked.n, p.highest, p.pending, p.epoch, c.mac1_failures, c.locked FROM asked
 				LEFT JOIN purses p ON p.key_set = asked.key_set AND p.card = asked.card AND p.purse = asked.purse
 				LEFT JOIN cards c ON c.key_set = asked.key_set AND c.card = asked.card`,
 			width: 4,
@@ -52,16 +52,16 @@ func newStatements() *statements {
 			width: 1,
 		},
 		putPurses: statement{
-			text: `INSERT INTO purses (key_set, card, purse, highest, pending) VALUES %s
-				ON CONFLICT (key_set, card, purse) DO UPDATE SET highest = excluded.highest, pending = excluded.pending`,
-			width: 5,
+			text: `INSERT INTO purses (key_set, card, purse, highest, pending, epoch) VALUES %s
+				ON CONFLICT (key_set, card, purse) DO UPDATE SET highest = excluded.highest, pending = excluded.pending, epoch = excluded.epoch`,
+			width: 6,
 		},
 		putCards: statement{
 			text: `INSERT INTO cards (key_set, card, mac1_failures, locked) VALUES %s
 				ON CONFLICT (key_set, card) DO UPDATE SET mac1_failures = excluded.mac1_failures, locked = excluded.locked`,
 			width: 4,
 		},
-		insertAttempts: statement{text: `INSERT INTO attempts (` + attemptColumns + `) VALUES %s`, width: 25},
+		insertAttempts: statement{text: `INSERT INTO attempts (` + attemptColumns + `) VALUES %s`, width: 26},
 		updateAttempts: statement{
 			text: `WITH judged (n, s, e, c, r, w) AS (VALUES %s)
 				UPDATE attempts SET state = s, evidence = e, contradicted = c, right_tac = r, wrong_tacs = w
