@@ -126,10 +126,6 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err != nil {
 		return made, nil, err
 	}
-	copies, err := under(*w.catalogue.Backup)
-	if err != nil {
-		return made, nil, err
-	}
 	wrapped, err := hex.DecodeString(key.Wrapped)
 	if err != nil {
 		return made, nil, err
@@ -144,7 +140,12 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
 		return made, nil, err
 	}
-	block, err := room.token.ExportKeyBlock(ctx, spec, copies, wrapped, transport, byte(plan.Name.Version))
+	opens, err := room.backupKey(ctx, *w.catalogue.Backup)
+	if err != nil {
+		return made, nil, fmt.Errorf("the key's copy: %w", err)
+	}
+	defer opens.Wipe()
+	block, err := hsm.ExportKeyBlock(ctx, spec, opens, wrapped, transport, byte(plan.Name.Version))
 	if err != nil {
 		return made, nil, err
 	}
