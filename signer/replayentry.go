@@ -96,14 +96,28 @@ func init() {
 	}
 }
 
-// eventsWithoutKeySet are about no key set, or raised by an entry that has its own.
-var eventsWithoutKeySet = map[audit.Event]bool{
-	identifyEvent: true, audit.Started: true, audit.KeyExposure: true, audit.UnexplainedCounter: true, audit.Contradiction: true,
-	audit.CardLocked: true, audit.CheckpointKey: true, audit.SealingLate: true, audit.SealingRefused: true, audit.Pruned: true,
-	audit.WitnessConflict: true, audit.WitnessLate: true,
-	audit.Event(policy.ListKeySets): true, audit.Event(policy.Replay): true,
-	audit.Event(policy.ListEntries): true, audit.Event(policy.ReadEntry): true, audit.Event(policy.ProveEntry): true,
-	audit.Event(policy.LatestCheckpoint): true, audit.Event(policy.ExportEntries): true,
+// eventsWithoutKeySet are about no MAC of a key set, or raised by an entry that has its own.
+var eventsWithoutKeySet = withoutKeySet(
+	[]audit.Event{
+		identifyEvent, audit.Started, audit.KeyExposure, audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
+		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate,
+		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
+		audit.ChangeCancelled, audit.ChangeClaimed, audit.ChangeApplied, audit.ChangeRefused,
+	},
+	policy.ListKeySets, policy.Replay, policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint,
+	policy.ExportEntries, policy.ProposeChange, policy.ApproveChange, policy.RejectChange, policy.CancelChange, policy.ListChanges,
+	policy.ReadChange, policy.ListOfficers,
+)
+
+func withoutKeySet(events []audit.Event, operations ...policy.Operation) map[audit.Event]bool {
+	all := make(map[audit.Event]bool, len(events)+len(operations))
+	for _, event := range events {
+		all[event] = true
+	}
+	for _, op := range operations {
+		all[audit.Event(op)] = true
+	}
+	return all
 }
 
 // compare judges an entry, if the caller may use its key set.

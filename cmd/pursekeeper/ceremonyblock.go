@@ -20,7 +20,9 @@ var cipherOf = map[int]keyblock.Cipher{
 	112: keyblock.CipherTDES2, 168: keyblock.CipherTDES3, 128: keyblock.CipherAES128, 192: keyblock.CipherAES192, 256: keyblock.CipherAES256,
 }
 
+// transportSpec is how the token finds and checks a transport key. Of a check value of five bytes it compares the first three.
 func transportSpec(name string, bits int, value string) (spec hsm.TransportSpec, err error) {
+	value = value[:min(len(value), 2*kcv.Size)]
 	spec = hsm.TransportSpec{Name: name, Cipher: cipherOf[bits]}
 	spec.KCV, err = kcv.Parse(value)
 	return spec, err

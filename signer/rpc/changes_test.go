@@ -28,7 +28,7 @@ const (
 	readChange    = pursekeeperv1connect.KeyServiceReadChangeProcedure
 	listOfficers  = pursekeeperv1connect.KeyServiceListOfficersProcedure
 
-	demoChangeID = "0123456789abcdef0123456789abcdef"
+	demoChangeID = "c4a9e00c4a9e00c4a9e00c4a9e00c4a9"
 )
 
 var threeOfficers = []string{"alice", "bob", "carol"}
