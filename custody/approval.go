@@ -117,9 +117,11 @@ func isSecurityKey(key ssh.PublicKey) bool {
 // counter of four bytes. Both are under the signature.
 func userPresent(rest []byte) bool { return len(rest) == 5 && rest[0]&1 != 0 }
 
-// fingerprint is the key's fingerprint as ssh-keygen -l prints it.
-func (o OfficerChange) fingerprint() string {
-	key, err := ParseOfficerKey(o.Key)
+// Fingerprint is the officer's key's, as ssh-keygen -l prints it.
+func (o Officer) Fingerprint() string { return fingerprint(o.Key) }
+
+func fingerprint(text string) string {
+	key, err := ParseOfficerKey(text)
 	if err != nil {
 		return "not a key"
 	}

@@ -112,6 +112,38 @@ func (c Change) Encode() ([]byte, error) {
 	return line, nil
 }
 
+// DecodeDraft reads what an officer proposes: the members act, reason, and what the act takes, as Encode writes them. What the office fills has
+// no place in it. Its errors are ErrMalformed.
+func DecodeDraft(text []byte) (Change, error) {
+	var draft struct {
+		Act       policy.Act       `json:"act"`
+		Reason    string           `json:"reason"`
+		Officer   *OfficerChange   `json:"officer"`
+		Quorum    *policy.Quorum   `json:"quorum"`
+		KeySet    *Definition      `json:"keySet"`
+		Keys      *KeysChange      `json:"keys"`
+		Transport *TransportChange `json:"transport"`
+		Backup    *BackupChange    `json:"backup"`
+		Purse     *PurseChange     `json:"purse"`
+	}
+	if len(text) > maxChange {
+		return Change{}, fmt.Errorf("%w: draft: %d bytes, expected at most %d", ErrMalformed, len(text), maxChange)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&draft)
+	if err == nil && decoder.More() {
+		err = errors.New("something follows it")
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("%w: draft: %w", ErrMalformed, err)
+	}
+	return Change{
+		Act: draft.Act, Reason: draft.Reason, Officer: draft.Officer, Quorum: draft.Quorum, KeySet: draft.KeySet, Keys: draft.Keys,
+		Transport: draft.Transport, Backup: draft.Backup, Purse: draft.Purse,
+	}, nil
+}
+
 // DecodeChange reads the bytes of a change, and nothing else that means the same.
 func DecodeChange(line []byte) (Change, error) {
 	var c Change

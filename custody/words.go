@@ -104,7 +104,7 @@ func (w *words) officer(o OfficerChange) {
 	if o.Key == "" {
 		return
 	}
-	w.field("key", o.fingerprint())
+	w.field("key", fingerprint(o.Key))
 	kind, base64, _ := strings.Cut(o.Key, " ")
 	w.field("", quoted(kind)+" "+quoted(base64))
 	if o.Recipient != "" {

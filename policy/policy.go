@@ -47,7 +47,22 @@ const (
 	Open             Operation = "Open"
 
 	ListKeySets Operation = "ListKeySets"
+
+	// About what officers decide on, which is of no one key set.
+	ProposeChange Operation = "ProposeChange"
+	ApproveChange Operation = "ApproveChange"
+	RejectChange  Operation = "RejectChange"
+	CancelChange  Operation = "CancelChange"
+	ListChanges   Operation = "ListChanges"
+	ReadChange    Operation = "ReadChange"
+	ListOfficers  Operation = "ListOfficers"
 )
+
+// ofNoKeySet are the operations that are asked for without a key set.
+var ofNoKeySet = []Operation{ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers}
+
+// OfKeySet reports whether a request for the operation names a key set.
+func (op Operation) OfKeySet() bool { return !slices.Contains(ofNoKeySet, op) }
 
 // Operations returns every operation once.
 func Operations() []Operation {
@@ -58,6 +73,7 @@ func Operations() []Operation {
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
 		ListKeySets,
+		ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers,
 	}
 }
 
@@ -87,8 +103,11 @@ var rights = map[Role][]Operation{
 	Reader: {BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open},
 	// Not AuthenticateCard: its cryptogram is a block of the caller's choice under the key that WRITE KEY goes under.
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
-	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
-	Auditor:      {GetTransaction, ListTransactions, ListKeySets},
+	Officer: {
+		UnlockCard, GetTransaction, ListTransactions, ListKeySets,
+		ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers,
+	},
+	Auditor: {GetTransaction, ListTransactions, ListKeySets, ListChanges, ReadChange, ListOfficers},
 }
 
 // Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the
@@ -167,7 +186,7 @@ func (p *Policy) Identify(names []string) (Caller, error) {
 	return found, nil
 }
 
-// Request is what Decide is asked.
+// Request is what Decide is asked. KeySet is "" of an operation that is of no key set.
 type Request struct {
 	Caller    Caller
 	Operation Operation
@@ -207,7 +226,9 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 		return Grant{}, &Denied{Reason: "the caller is not known"}
 	case !slices.Contains(rights[c.Role], r.Operation):
 		return Grant{}, &Denied{Reason: fmt.Sprintf("role %s may not %s", c.Role, r.Operation)}
-	case !slices.Contains(c.KeySets, r.KeySet):
+	case !r.Operation.OfKeySet() && r.KeySet != "":
+		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is of no key set", r.Operation)}
+	case r.Operation.OfKeySet() && !slices.Contains(c.KeySets, r.KeySet):
 		return Grant{}, &Denied{Reason: fmt.Sprintf("client %s may not use key set %q", c.Name, r.KeySet)}
 	}
 	return Grant{operation: r.Operation, keySet: r.KeySet, maxAmount: c.MaxAmountFen, digest: p.digest}, nil

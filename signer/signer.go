@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
@@ -34,6 +35,8 @@ type Config struct {
 	Store  store.Store
 	// KeySets are those that no officers decide on, which stay as they are. Without them there are none until Use.
 	KeySets []KeySet
+	// Office is where officers change the catalogue; nil: the key sets are the configuration's, and nobody does.
+	Office *custody.Office
 	// Reload gives the newest catalogue to Use. It is called when an operation found that officers changed the catalogue meanwhile,
 	// by several goroutines at once. nil: nothing is followed.
 	Reload         func(context.Context) error
@@ -51,6 +54,7 @@ type Signer struct {
 	*service
 	current atomic.Pointer[snapshot] // never nil
 	reload  func(context.Context) error
+	office  *custody.Office // nil: none
 }
 
 // service is what of a Signer does not change.
@@ -70,7 +74,7 @@ func New(c Config) (*Signer, error) {
 	if c.Policy == nil || c.Store == nil {
 		return nil, errors.New("signer: a policy and a store are needed")
 	}
-	s := &Signer{reload: c.Reload, service: &service{
+	s := &Signer{reload: c.Reload, office: c.Office, service: &service{
 		policy: c.Policy, store: c.Store, life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
 	}}
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}

@@ -38,6 +38,8 @@ func wire(err error) *connect.Error {
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("%s: is not known", notFound.Field))
 	case errors.As(err, &boundary):
 		return connect.NewError(connect.CodeFailedPrecondition, boundary)
+	case errors.Is(err, signer.ErrNoOffice):
+		return connect.NewError(connect.CodeFailedPrecondition, signer.ErrNoOffice)
 	case errors.Is(err, hsm.ErrBusy):
 		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):

@@ -45,6 +45,7 @@ type world struct {
 	authority *devpki.Authority
 	store     *store.SQLite
 	signer    *signer.Signer
+	office    *custody.Office
 	logs      *journal
 	registry  *prometheus.Registry
 	public    net.Addr
@@ -86,8 +87,10 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	rules, err := policy.New(s.clients)
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
+	w.office, err = custody.NewOffice(custody.Options{Store: s.store(w.store), Node: "test"})
+	require.NoError(t, err)
 	w.signer, err = signer.New(signer.Config{
-		Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Alarm: metrics.Alarm,
+		Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Alarm: metrics.Alarm, Office: w.office,
 	})
 	require.NoError(t, err)
 	require.NoError(t, w.signer.Start(t.Context(), nil)) // entry 0, as in the binary
