@@ -4,7 +4,8 @@
 # make lint    formatting, vet, staticcheck, modules, wording
 # make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make audit-large [ENTRIES=10000000], make audit-kills [ROUNDS=200], make fuzz-short [FUZZTIME=10s]
 #
-# test and demo need softhsm2, opencryptoki and a C compiler, and install what is missing: see .ci/setup, the one list.
+# test and demo need softhsm2, opencryptoki and a C compiler, test a Vault server too, and install what is missing: see .ci/setup,
+# the one list.
 
 export PATH := $(PATH):/usr/local/go/bin
 SHELL := /bin/bash -o pipefail
@@ -14,12 +15,15 @@ FUZZTIME ?= 10s
 ROUNDS   ?= 200
 ENTRIES  ?= 10000000
 
-.PHONY: all build test demo lint generate bench search audit-large audit-kills fuzz-short setup
+.PHONY: all build test demo lint generate bench search audit-large audit-kills fuzz-short setup packages
 
 all: build
 
 build:
 	go build -trimpath -o bin/ ./cmd/pursekeeper
+
+packages:
+	@.ci/setup packages
 
 setup:
 	@.ci/setup
@@ -27,7 +31,7 @@ setup:
 test: setup
 	go test -race -count=1 -timeout 20m -json ./... | go run ./internal/house/testlog
 
-demo: setup
+demo: packages
 	go run ./cmd/pursekeeper demo
 
 lint:
@@ -36,11 +40,11 @@ lint:
 generate:
 	cd api && go tool buf lint && go tool buf generate
 
-bench: setup
+bench: packages
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 # The search for a broken invariant of the load, long: make test runs its short form.
-search: setup
+search: packages
 	PURSEKEEPER_MACHINE_ROUNDS=$(ROUNDS) go test ./signer/ledger -run NoScript -timeout 2h
 
 # A log of ten million entries, sealed and verified: what it took, and the memory. It needs 8 GB in TMPDIR.
@@ -52,7 +56,7 @@ audit-kills:
 	PURSEKEEPER_SEALER_KILLS=$(ROUNDS) go test ./audit/sealer -run '^TestKilledSealer$$' -v -timeout 2h
 
 # Each fuzz target for a short while; the seeds of all of them run in every `make test`.
-fuzz-short: setup
+fuzz-short: packages
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
 	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$$dir"/*_test.go 2>/dev/null | cut -c6-); do \
 	    echo "$$dir $$target"; \

@@ -49,6 +49,8 @@ const (
 	UnexplainedCounter Event = "UnexplainedCounter" // alarm: a card's counter passed values at which nothing was authorised
 	Contradiction      Event = "Contradiction"      // alarm: a right TAC for a transaction declared not applied
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
+	Restored           Event = "Restored"           // a backup was put into this token and this store
+	BackupMade         Event = "BackupMade"         // a backup file was sealed; the detail has its SHA-256
 	KeyDiffers         Event = "KeyDiffers"         // alarm: the token has another key than the catalogue, or another than it may
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds

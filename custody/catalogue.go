@@ -126,9 +126,11 @@ type Backup struct {
 	Label     string     `json:"label"`
 	Threshold int        `json:"threshold,omitempty"` // shares that bring it back
 	// Shares are encrypted, one to each officer; of Vault there is one, by transit.
-	Shares  []Share   `json:"shares"`
-	Created time.Time `json:"created"`
-	Changed string    `json:"changed"`
+	Shares []Share `json:"shares"`
+	// Recipient is what backup files are sealed to: the public half of a key that the shares make, 64 hex digits (custody/escrow).
+	Recipient string    `json:"recipient,omitempty"`
+	Created   time.Time `json:"created"`
+	Changed   string    `json:"changed"`
 }
 
 // Share is one encrypted share.

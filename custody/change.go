@@ -66,6 +66,8 @@ type KeyChange struct {
 	KCV      string             `json:"kcv,omitempty"`     // of key.import: expected; of all others but key.create: that the key must have
 	// Components is how many XOR components key.import takes, 2 or 3; 0: a key block.
 	Components int `json:"components,omitempty"`
+	// Custodians are the persons who enter them, in their order; empty: whom the file of the ceremony names.
+	Custodians []string `json:"custodians,omitempty"`
 }
 
 // TransportChange is what transport.import and transport.destroy take.
@@ -74,6 +76,8 @@ type TransportChange struct {
 	Bits       int    `json:"bits,omitempty"` // AES: 128, 192 or 256; 3DES: 112 or 168
 	KCV        string `json:"kcv"`
 	Components int    `json:"components,omitempty"` // 2 or 3
+	// Custodians as of KeyChange.
+	Custodians []string `json:"custodians,omitempty"`
 }
 
 // BackupChange is what backup.create takes: Threshold shares of one for each of Holders, or Vault's transit key.

@@ -227,6 +227,8 @@ func (c Change) checkKey(k KeyChange) error {
 		return fmt.Errorf("kcv %q: expected 6 upper-case hex digits", k.KCV)
 	case k.Components != 0 && (!imports || k.Components < 2 || k.Components > 3):
 		return fmt.Errorf("components %d: expected 2 or 3, of key.import", k.Components)
+	case !areCustodians(k.Custodians, k.Components):
+		return fmt.Errorf("custodians %q: expected none, or one person for each component", k.Custodians)
 	case imports && (k.Components == 0) != (c.Keys.Transport != ""):
 		return errors.New("key.import takes components, or transport for key blocks, not both")
 	}
@@ -238,6 +240,21 @@ func boundaryText(b keyderive.Boundary) string {
 		return ""
 	}
 	return b.String()
+}
+
+// custodianName is the name of a person, who need not be an officer.
+var custodianName = regexp.MustCompile(`^[\pL\pN][\pL\pN ._@'-]{0,62}$`)
+
+// areCustodians reports whether the names are those of as many different persons as there are components, or none.
+func areCustodians(names []string, components int) bool {
+	seen := map[string]bool{}
+	for _, name := range names {
+		if !custodianName.MatchString(name) {
+			return false
+		}
+		seen[strings.ToLower(name)] = true
+	}
+	return len(names) == 0 || len(names) == components && len(seen) == len(names)
 }
 
 // isAES reports whether a transport key of so many bits is one of AES.
@@ -256,6 +273,8 @@ func (t TransportChange) check(act policy.Act) error {
 		return fmt.Errorf("transport.bits %d: expected 128, 192 or 256 of AES, 112 or 168 of 3DES", t.Bits)
 	case imports && (t.Components < 2 || t.Components > 3):
 		return fmt.Errorf("transport.components %d: expected 2 or 3", t.Components)
+	case !areCustodians(t.Custodians, t.Components):
+		return fmt.Errorf("transport.custodians %q: expected none, or one person for each component", t.Custodians)
 	}
 	return nil
 }

@@ -154,6 +154,9 @@ func (w *words) keys(c Change) {
 		}
 		if k.Components != 0 {
 			text += fmt.Sprintf(", from %d components", k.Components)
+			if len(k.Custodians) > 0 {
+				text += fmt.Sprintf(" of %s", quotedAll(k.Custodians))
+			}
 		}
 		w.field("key", text)
 	}
@@ -191,6 +194,9 @@ func (w *words) transport(t TransportChange) {
 	w.field("check value", quoted(t.KCV))
 	if t.Components != 0 {
 		w.field("components", strconv.Itoa(t.Components))
+		if len(t.Custodians) > 0 {
+			w.field("custodians", quotedAll(t.Custodians))
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ enum {
 	F_ENCRYPT = 30,
 	F_DECRYPT_INIT = 33,
 	F_DECRYPT = 34,
+	F_SIGN_INIT = 42,
+	F_SIGN = 43,
 	F_GENERATE_KEY = 58,
 	F_WRAP_KEY = 60,
 	F_UNWRAP_KEY = 61,
@@ -107,7 +109,7 @@ static pk_ulong template_of(attribute *t, pk_ulong *key_type, int rights, pk_ulo
 	FLAG(CKA_ENCRYPT, rights & PK_ENCRYPT);
 	FLAG(CKA_DECRYPT, rights & PK_DECRYPT);
 	FLAG(CKA_DERIVE, rights & PK_DERIVE);
-	FLAG(CKA_SIGN, 0);
+	FLAG(CKA_SIGN, rights & PK_SIGN);
 	FLAG(CKA_VERIFY, 0);
 	FLAG(CKA_WRAP, rights & PK_WRAP);
 	FLAG(CKA_UNWRAP, rights & PK_UNWRAP);
@@ -183,6 +185,17 @@ pk_ulong pk_encrypt(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk
 	if (rv)
 		return rv;
 	return ((crypt_f)list->function[F_ENCRYPT])(session, in, in_len, out, out_len);
+}
+
+/* pk_sign computes a MAC of which nothing is a parameter. */
+pk_ulong pk_sign(pk_list *list, pk_ulong session, pk_ulong mechanism_type, pk_ulong key, const void *in, pk_ulong in_len,
+	void *out, pk_ulong *out_len)
+{
+	mechanism m = {mechanism_type, NULL, 0};
+	pk_ulong rv = ((init_f)list->function[F_SIGN_INIT])(session, &m, key);
+	if (rv)
+		return rv;
+	return ((crypt_f)list->function[F_SIGN])(session, in, in_len, out, out_len);
 }
 
 pk_ulong pk_gcm(pk_list *list, pk_ulong session, int decrypt, pk_ulong key, const void *iv, pk_ulong iv_len,

@@ -38,6 +38,7 @@ const tagSize = 16
 type rights C.int
 
 const (
+	maySign     rights = C.PK_SIGN // CMAC
 	mayEncrypt  rights = C.PK_ENCRYPT
 	mayDecrypt  rights = C.PK_DECRYPT
 	mayDerive   rights = C.PK_DERIVE
@@ -105,6 +106,13 @@ func (c cryptoki) encrypt(s pkcs11.SessionHandle, mechanism uint, key pkcs11.Obj
 	n := size(out)
 	rv := C.pk_encrypt(c.list, C.pk_ulong(s), C.pk_ulong(mechanism), C.pk_ulong(key), at(iv), size(iv), at(in), size(in),
 		at(out), &n)
+	return lengthChecked(rv, n, out)
+}
+
+// sign writes the MAC of in into out, which must be exactly as long.
+func (c cryptoki) sign(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, in, out []byte) error {
+	n := size(out)
+	rv := C.pk_sign(c.list, C.pk_ulong(s), C.pk_ulong(mechanism), C.pk_ulong(key), at(in), size(in), at(out), &n)
 	return lengthChecked(rv, n, out)
 }
 

@@ -23,6 +23,7 @@ enum {
 	PK_ENCRYPT = 1,
 	PK_DECRYPT = 2,
 	PK_DERIVE = 4,
+	PK_SIGN = 1024, /* CMAC */
 	PK_TOKEN = 8, /* a token object, not modifiable and not copyable; without it, an object of the session */
 	PK_OPEN = 16, /* not sensitive, extractable, not private: check values and the extraction that Exposure tries, nothing else */
 	PK_PRIVATE = 32, /* with PK_OPEN: private all the same */
@@ -41,6 +42,8 @@ pk_ulong pk_combine(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulon
 pk_ulong pk_destroy(pk_list *list, pk_ulong session, pk_ulong object);
 pk_ulong pk_encrypt(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulong key, const void *iv, pk_ulong iv_len,
 	const void *in, pk_ulong in_len, void *out, pk_ulong *out_len);
+pk_ulong pk_sign(pk_list *list, pk_ulong session, pk_ulong mechanism, pk_ulong key, const void *in, pk_ulong in_len,
+	void *out, pk_ulong *out_len);
 pk_ulong pk_gcm(pk_list *list, pk_ulong session, int decrypt, pk_ulong key, const void *iv, pk_ulong iv_len,
 	const void *aad, pk_ulong aad_len, const void *in, pk_ulong in_len, void *out, pk_ulong *out_len);
 pk_ulong pk_create(pk_list *list, pk_ulong session, pk_ulong key_type, int rights, const void *label,

@@ -27,5 +27,6 @@
 //
 // TOKEN: never in the process. CARD: the card key, in locked memory, from C_Encrypt to the end of the Lend. PROCESS: the master
 // too, from C_Decrypt to the end of the Lend. The expanded schedule of a cipher in memory is in ordinary Go memory until it is
-// collected ([keyderive.InMemory]). The PIN is in locked memory until C_Login returns.
+// collected ([keyderive.InMemory]). A master that comes or goes in a key block: in locked memory for that moment, with the two keys that
+// are made of the transport key's CMACs ([UnwrapMaster]). The PIN is in locked memory until C_Login returns.
 package hsm

@@ -95,7 +95,7 @@ func rightsOf(may rights) []expectation {
 		{pkcs11.CKA_ENCRYPT, "CKA_ENCRYPT", may&mayEncrypt != 0, may&mayEncrypt == 0},
 		{pkcs11.CKA_DECRYPT, "CKA_DECRYPT", may&mayDecrypt != 0, may&mayDecrypt == 0},
 		{pkcs11.CKA_DERIVE, "CKA_DERIVE", may&mayDerive != 0, may&mayDerive == 0},
-		{pkcs11.CKA_SIGN, "CKA_SIGN", false, true},
+		{pkcs11.CKA_SIGN, "CKA_SIGN", may&maySign != 0, may&maySign == 0},
 		{pkcs11.CKA_VERIFY, "CKA_VERIFY", false, true},
 		{pkcs11.CKA_WRAP, "CKA_WRAP", may&mayWrap != 0, may&mayWrap == 0},
 		{pkcs11.CKA_UNWRAP, "CKA_UNWRAP", may&mayUnwrap != 0, may&mayUnwrap == 0},

@@ -168,7 +168,7 @@ func (b *beside) check(p *Purse, c Change, first uint64, entries int) error {
 		}
 	}
 	if p.custody != nil {
-		return b.custody.check(p.custody, entries)
+		return b.custody.check(p.custody, entries, c.Restores)
 	}
 	return nil
 }

@@ -41,7 +41,25 @@ func requesting(id string, index *uint64) store.Change {
 	})
 }
 
+// restoring brings the first catalogue, at revision 9.
+func restoring(c *store.Change) { c.Custody, c.Restores = true, true }
+
 func contractCustody(t *testing.T, e engine) {
+	t.Run("a restored catalogue has the revision of its backup, and is the first", func(t *testing.T) {
+		s := e.open(t, e.place(t))
+		defer s.Close()
+		at := func(revision uint64, lines ...audit.Entry) store.Change {
+			return deciding(restoring, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+				p.Custody().Revision, p.Custody().Document = revision, fmt.Appendf(nil, "restored %d", revision)
+				return lines, nil
+			})
+		}
+		require.ErrorContains(t, s.Commit(t.Context(), at(9)), "expected revision 1", "without an entry")
+		require.ErrorContains(t, s.Commit(t.Context(), at(0, entries("restored")...)), "bug")
+		require.NoError(t, s.Commit(t.Context(), at(9, entries("restored")...)))
+		require.ErrorContains(t, s.Commit(t.Context(), at(19, entries("restored")...)), "expected revision 10")
+		require.NoError(t, s.Commit(t.Context(), replacing(9)))
+	})
 	t.Run("a document, again after a new start", func(t *testing.T) {
 		place := e.place(t)
 		s := e.open(t, place)

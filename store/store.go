@@ -30,6 +30,8 @@ type Change struct {
 	Session string
 	// Custody says that Decide will look at the catalogue, or replace it.
 	Custody bool
+	// Restores says that the first catalogue of this store may have any revision: that of a backup.
+	Restores bool
 	// Request names the change request that Decide will look at or make; "" is none.
 	Request string
 	// Revision, when not 0, is the catalogue's revision that the change rests on. When it is another inside the transaction, by an

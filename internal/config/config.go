@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/internal/strictyaml"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
 )
@@ -70,27 +71,17 @@ const (
 
 // Read reads and validates a file. The error is an *Invalid where the file could be read.
 func Read(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
+	var file File
+	doc, err := strictyaml.Read(path, &file)
+	var invalid *Invalid
+	switch {
+	case errors.As(err, &invalid):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	doc, err := parse(data)
-	if err != nil {
-		return nil, &Invalid{path, []Problem{syntax(err)}}
-	}
-	var file File
-	if problems := doc.decode(&file); problems != nil {
-		return nil, &Invalid{path, problems}
-	}
 	config, err := New(file, filepath.Dir(path))
-	var invalid *Invalid
-	if errors.As(err, &invalid) {
-		invalid.Name = path
-		for i, p := range invalid.Problems {
-			invalid.Problems[i].Line = doc.line(p.Field)
-		}
-	}
-	return config, err
+	return config, doc.Locate(path, err)
 }
 
 // New validates what an operator wrote; dir is the folder that names of files are relative to. The error is an *Invalid with
@@ -114,7 +105,7 @@ func New(file File, dir string) (*Config, error) {
 	c.atMost("limits.sessionLife", config.SessionLife, maxSessionLife)
 	config.LogLevel = c.level(file.Log)
 	if len(c.problems) > 0 {
-		return nil, &Invalid{"configuration", c.problems}
+		return nil, &Invalid{Name: "configuration", Problems: c.problems}
 	}
 	return config, nil
 }

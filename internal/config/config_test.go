@@ -97,6 +97,23 @@ func readText(t *testing.T, dir, text string) (*Config, error) {
 	return Read(path)
 }
 
+// Every field of a secret in Vault is read where docs/vault.md has it, those of the server too.
+func TestReadAPINInVault(t *testing.T) {
+	c, err := readText(t, folder(t), strings.Replace(good, "pin: {file: pin}", `pin:
+    vault:
+      address: https://vault.example.org:8200
+      caFile: vault-ca.pem
+      serverName: vault
+      namespace: payments
+      mount: kv
+      kvVersion: 1
+      path: pursekeeper/token
+      field: pin
+      appRole: {mount: machines, roleId: 5c1d, secretId: {env: SECRET_ID}}`, 1))
+	require.NoError(t, err)
+	assert.Equal(t, "vault https://vault.example.org:8200 kv/pursekeeper/token pin", c.Token.PIN.String())
+}
+
 func TestRead(t *testing.T) {
 	dir := folder(t)
 	c, err := readText(t, dir, good)
@@ -171,6 +188,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"the pin itself", "pin: {file: pin}", "pin: 471147", "pk.yaml:8: "},
 		{"the pin itself, with a zero", "pin: {file: pin}", "pin: 0471147", "token.pin: would be read"},
 		{"two pins", "pin: {file: pin}", "pin: {file: pin, env: PIN}", "token.pin: write exactly one"},
+		{"a field that vault has not", "pin: {file: pin}", "pin: {vault: {server: {address: a}}}", "token.pin.vault.server: unknown field"},
 		{"vault without anything", "pin: {file: pin}", "pin: {vault: {path: p}}", "token.pin: vault.mount"},
 		{"no one in flight", "hang: 7s", "inFlight: 0", "token.inFlight: 0: expected 1 to 256"},
 		{"no queue", "hang: 7s", "queue: -1", "token.queue: -1: expected 1 to 1048576"},

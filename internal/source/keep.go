@@ -2,7 +2,9 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -21,14 +23,15 @@ func (p pause) after(tries int) time.Duration {
 	return wait/2 + rand.N(wait/2+1)
 }
 
-func (v *vault) keep(ctx context.Context, report func(error)) {
-	var ended *api.Client
-	for tries := 0; ctx.Err() == nil; {
-		client, err := v.loggedIn(ctx, ended)
+// The library's own watcher of a token is not used: it keeps failures to itself until the token has ended, does not hear how long
+// Vault asks to be left alone, and goes on with a token that a read has replaced.
+func (s *server) keep(ctx context.Context, report func(error)) {
+	var ended *session
+	for tries := 0; ctx.Err() == nil; tries++ {
+		in, err := s.loggedIn(ctx, ended)
 		if err == nil {
 			tries = 0
-			ended = client
-			err = v.renew(ctx, client)
+			ended = s.hold(ctx, in, report)
 		}
 		if ctx.Err() != nil {
 			return
@@ -36,35 +39,58 @@ func (v *vault) keep(ctx context.Context, report func(error)) {
 		if err != nil {
 			report(err)
 		}
-		sleep(ctx, v.relogs.after(tries))
-		tries++
+		sleep(ctx, max(s.relogs.after(tries), RetryAfter(err)))
 	}
 }
 
-// renew holds client's token alive, and answers when it has ended or is about to: nil when its time was simply up.
-func (v *vault) renew(ctx context.Context, client *api.Client) error {
-	v.mu.Lock()
-	lease := v.lease
-	v.mu.Unlock()
-	if lease.Auth.LeaseDuration == 0 {
-		<-ctx.Done() // it never ends; one that is revoked is replaced by the next read
-		return nil
+// hold renews the token of a login when two thirds of its life are over. It returns when ctx ends, when another login has taken
+// its place, or, with the login, when a new one is due: the token cannot be renewed, or for no longer, or was refused.
+func (s *server) hold(ctx context.Context, in *session, report func(error)) (ended *session) {
+	life, end := in.grant.life, in.at.Add(in.grant.life)
+	wait := time.Until(end) - life/3
+	if life == 0 {
+		wait = math.MaxInt64 // it never ends; one that is revoked is replaced by the next read
 	}
-	watcher, err := client.NewLifetimeWatcher(&api.LifetimeWatcherInput{Secret: lease})
-	if err != nil {
-		return fmt.Errorf("%v: renew: %w", v, err)
-	}
-	go watcher.Start() // ends by Stop, at the latest when the request in flight does
-	defer watcher.Stop()
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-watcher.DoneCh():
-		if err != nil {
-			return v.fault(ctx, "renew the token", err)
+	for failures := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-in.replaced:
+			return nil
+		case <-time.After(wait):
 		}
-		return nil
+		if !in.grant.renewable {
+			return in
+		}
+		granted, err := s.renew(ctx, in.client)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			failures, life = 0, granted.life
+			renewed := time.Now().Add(life)
+			if renewed.Before(end.Add(life / 6)) {
+				return in // its longest life comes to an end: log in while it still serves
+			}
+			end, wait = renewed, life*2/3
+		case errors.Is(err, ErrDenied), time.Now().After(end):
+			return in
+		default:
+			report(err)
+			wait = max(s.relogs.after(failures), RetryAfter(err))
+			failures++
+		}
 	}
+}
+
+func (s *server) renew(ctx context.Context, client *api.Client) (grant, error) {
+	answer, err := s.ask(ctx, client, func(ctx context.Context, client *api.Client) (*api.Secret, error) {
+		return client.Auth().Token().RenewSelfWithContext(ctx, 0)
+	})
+	if err != nil {
+		return grant{}, fmt.Errorf("%v: renew the token: %w", s, err)
+	}
+	return newGrant(answer)
 }
 
 func sleep(ctx context.Context, d time.Duration) {

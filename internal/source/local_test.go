@@ -133,8 +133,8 @@ func TestKeepOfALocalSourceOnlyWaits(t *testing.T) {
 
 func TestNewNamesEveryProblem(t *testing.T) {
 	good := func() *VaultSpec {
-		return &VaultSpec{Address: "https://vault:8200", Mount: "secret", Path: "hsm/pin", Field: "pin",
-			Token: &CredentialSpec{File: "token"}}
+		return &VaultSpec{ServerSpec: ServerSpec{Address: "https://vault:8200", Token: &CredentialSpec{File: "token"}},
+			Mount: "secret", Path: "hsm/pin", Field: "pin"}
 	}
 	vault := func(change func(*VaultSpec)) Spec {
 		spec := good()
@@ -155,6 +155,11 @@ func TestNewNamesEveryProblem(t *testing.T) {
 		{"a password in the address", vault(func(v *VaultSpec) { v.Address = "https://u:p@vault" }), []string{"vault.address"}},
 		{"a path in the address", vault(func(v *VaultSpec) { v.Address = "https://vault/v1" }), []string{"vault.address"}},
 		{"a slash", vault(func(v *VaultSpec) { v.Mount = "secret/" }), []string{"vault.mount"}},
+		{"a path that leaves its mount", vault(func(v *VaultSpec) { v.Path = "hsm/../../sys/seal" }), []string{"vault.path"}},
+		{"a path that is encoded", vault(func(v *VaultSpec) { v.Path = "hsm%2fpin" }), []string{"vault.path"}},
+		{"two slashes", vault(func(v *VaultSpec) { v.Path = "hsm//pin" }), []string{"vault.path"}},
+		{"a namespace with a space", vault(func(v *VaultSpec) { v.Namespace = "my cards" }), []string{"vault.namespace"}},
+		{"an authority for http", vault(func(v *VaultSpec) { v.Address, v.CAFile = "http://127.0.0.1:8200", "ca.pem" }), []string{"of no use with http"}},
 		{"a version", vault(func(v *VaultSpec) { v.KVVersion = 3 }), []string{"vault.kvVersion"}},
 		{"two logins", vault(func(v *VaultSpec) { v.AppRole = &AppRoleSpec{} }), []string{"token and appRole"}},
 		{"a token from nowhere", vault(func(v *VaultSpec) { v.Token = &CredentialSpec{} }), []string{"vault.token: write exactly one"}},

@@ -5,27 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
-// login is a way to get a token, by a credential. logIn gives the client its token and answers what is known of it as Vault's
-// login does, in the Auth part: whether it can be renewed, and the seconds that it has; 0 for one that never ends.
+// login is a way to get a token, by a credential. logIn answers the token and what is known of it as Vault's login does, in
+// the Auth part: whether it can be renewed, and the seconds that it has; 0 for one that never ends.
 type login interface {
 	credential() origin
 	logIn(ctx context.Context, client *api.Client, credential secret.Bytes) (*api.Secret, error)
 	String() string
 }
 
-func newLogin(spec VaultSpec, dir string) (login, error) {
+// grant is how long a token lives, and whether its life can be renewed.
+type grant struct {
+	life      time.Duration // 0: it never ends
+	renewable bool
+}
+
+// newGrant reads the Auth part of an answer.
+func newGrant(answer *api.Secret) (grant, error) {
+	if answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" {
+		return grant{}, fmt.Errorf("%w: it holds no token", ErrUnusable)
+	}
+	if answer.Auth.LeaseDuration < 0 {
+		return grant{}, fmt.Errorf("%w: a token's life below nothing", ErrUnusable)
+	}
+	return grant{time.Duration(answer.Auth.LeaseDuration) * time.Second, answer.Auth.Renewable}, nil
+}
+
+func newLogin(prefix string, spec ServerSpec, dir string) (login, error) {
 	switch {
 	case (spec.Token == nil) == (spec.AppRole == nil):
-		return nil, errors.New("vault: write exactly one of token and appRole")
+		return nil, fmt.Errorf("%stoken and appRole: write exactly one of them", prefix)
 	case spec.Token != nil:
-		if err := checkCredential("vault.token", *spec.Token); err != nil {
+		if err := checkCredential(prefix+"token", *spec.Token); err != nil {
 			return nil, err
 		}
 		return token{newCredential(*spec.Token, dir)}, nil
@@ -34,11 +53,11 @@ func newLogin(spec VaultSpec, dir string) (login, error) {
 	if role.mount == "" {
 		role.mount = "approle"
 	}
-	var problems []error
+	problems := []error{checkPath(prefix+"appRole.mount", role.mount)}
 	if role.roleID == "" {
-		problems = append(problems, errors.New("vault.appRole.roleId: missing"))
+		problems = append(problems, fmt.Errorf("%sappRole.roleId: missing", prefix))
 	}
-	problems = append(problems, checkCredential("vault.appRole.secretId", spec.AppRole.SecretID))
+	problems = append(problems, checkCredential(prefix+"appRole.secretId", spec.AppRole.SecretID))
 	role.secretID = newCredential(spec.AppRole.SecretID, dir)
 	return role, errors.Join(problems...)
 }
@@ -96,15 +115,19 @@ func (r appRole) logIn(ctx context.Context, client *api.Client, credential secre
 	answer, err := client.Logical().WriteWithContext(ctx, "auth/"+r.mount+"/login", map[string]any{
 		"role_id": r.roleID, "secret_id": string(credential.Reveal("to open Vault")),
 	})
+	if unknownToAppRole(err) {
+		return nil, fmt.Errorf("%w: the role, or its secret", ErrDenied)
+	}
+	return answer, err
+}
+
+// unknownToAppRole recognises how AppRole says that the role or its secret is wrong: with status 400, and in Vault 1.13.0 with
+// 500, which is told from a failure by its words.
+func unknownToAppRole(err error) bool {
 	var refused *api.ResponseError
-	if errors.As(err, &refused) && refused.StatusCode == http.StatusBadRequest && !refused.RawError {
-		return nil, ErrDenied // how AppRole says that the role or its secret is wrong
-	} else if err != nil {
-		return nil, err
+	if !errors.As(err, &refused) || refused.RawError {
+		return false
 	}
-	if answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" {
-		return nil, fmt.Errorf("%w: it holds no token", ErrUnusable)
-	}
-	client.SetToken(answer.Auth.ClientToken)
-	return answer, nil
+	return refused.StatusCode == http.StatusBadRequest ||
+		refused.StatusCode == http.StatusInternalServerError && slices.Equal(refused.Errors, []string{"invalid secret id"})
 }

@@ -13,15 +13,17 @@ import (
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
-// What a reader can be refused for. Every error of Read wraps one of these or names a fault of the configuration.
+// What a reader can be refused for. Every error of Read wraps one of these, or context.Canceled, or names a fault of the
+// configuration. [RetryAfter] says when Vault wants to be asked again.
 var (
 	ErrMissing     = errors.New("no such secret")                     // the file, variable, path or field is not there, or is empty
 	ErrExposed     = errors.New("readable by others than its owner")  // a file's mode
 	ErrSealed      = errors.New("vault is sealed")                    // an operator must unseal it
+	ErrStandby     = errors.New("vault stands by")                    // no node of it is active
 	ErrAway        = errors.New("vault is away")                      // no answer, or none that it gives when it is well
 	ErrRateLimited = errors.New("vault limits our rate")              // status 429: come back later
 	ErrDenied      = errors.New("vault denies it")                    // the token, the role or the policy
-	ErrUntrusted   = errors.New("vault's certificate is not trusted") // the address, or caFile
+	ErrUntrusted   = errors.New("vault's certificate is not trusted") // the address, serverName or caFile
 	ErrUnusable    = errors.New("vault's answer cannot be used")      // it is not what the API says: another server, or version
 )
 
@@ -39,14 +41,27 @@ type Spec struct {
 	Vault *VaultSpec `yaml:"vault"`
 }
 
-// VaultSpec is what an operator writes for a secret in Vault. Nothing is taken from VAULT_* variables.
-type VaultSpec struct {
-	// Address is the URL of the server, https://HOST:8200. Plain http is accepted for a loopback address only (a Vault agent).
+// ServerSpec is what an operator writes of a Vault and of the login there. Nothing is taken from VAULT_* variables.
+type ServerSpec struct {
+	// Address is the URL of the server, https://HOST:8200. Plain http is accepted for a loopback address only: development, or
+	// a Vault agent on the machine.
 	Address string `yaml:"address"`
-	// CAFile holds the certificates, PEM, that may have signed the server's; left out, those of the system.
+	// CAFile holds the certificates, PEM, that may have signed the server's; left out, those of the system. It is read at each login.
 	CAFile string `yaml:"caFile"`
-	// Namespace of Vault Enterprise; left out, the root.
+	// ServerName is the name that the server's certificate must hold; left out, the address's host. Where a node that stands by
+	// redirects to another, the other's certificate must hold it too.
+	ServerName string `yaml:"serverName"`
+	// Namespace of Vault Enterprise or OpenBao that the login and the engine are in; left out, the root.
 	Namespace string `yaml:"namespace"`
+	// Token is a Vault token; or
+	Token *CredentialSpec `yaml:"token"`
+	// AppRole is a role to log in by. Exactly one of the two.
+	AppRole *AppRoleSpec `yaml:"appRole"`
+}
+
+// VaultSpec is what an operator writes for a secret in Vault.
+type VaultSpec struct {
+	ServerSpec `yaml:",inline"`
 	// Mount is where the key-value engine is mounted, for example "secret".
 	Mount string `yaml:"mount"`
 	// KVVersion is the engine's version, 1 or 2; left out, 2.
@@ -55,10 +70,6 @@ type VaultSpec struct {
 	Path string `yaml:"path"`
 	// Field of the secret whose value, a string, is taken as it is.
 	Field string `yaml:"field"`
-	// Token is a Vault token; or
-	Token *CredentialSpec `yaml:"token"`
-	// AppRole is a role to log in by. Exactly one of the two.
-	AppRole *AppRoleSpec `yaml:"appRole"`
 }
 
 // AppRoleSpec is a login by Vault's AppRole method.

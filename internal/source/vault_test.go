@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -87,7 +88,14 @@ func TestVaultGoesWrong(t *testing.T) {
 		{"a deleted secret", nil, func(s *VaultSpec) { s.Path = "deleted" }, ErrMissing},
 		{"a login method that is not there", nil, func(s *VaultSpec) { s.AppRole.Mount = "other" }, ErrDenied},
 		{"nobody listens", nil, func(s *VaultSpec) { s.Address = "https://127.0.0.1:1" }, ErrAway},
-		{"not TLS", nil, func(s *VaultSpec) { s.Address = strings.Replace(s.Address, "https", "http", 1) }, ErrUnusable},
+		{"not TLS", nil, func(s *VaultSpec) { s.Address, s.CAFile = strings.Replace(s.Address, "https", "http", 1), "" }, ErrUnusable},
+		{"no node is active", func(v *vaultServer) { v.standby, v.broken = true, 500 }, nil, ErrStandby},
+		{"an answer without end", func(v *vaultServer) { v.kv["/v1/secret/data/hsm/token"]["more"] = strings.Repeat("4711", maxAnswer) }, nil, ErrUnusable},
+		{"a secret as long as a file", func(v *vaultServer) {
+			v.kv["/v1/secret/data/hsm/token"]["data"] = map[string]any{"pin": strings.Repeat("4711", maxLen)}
+		}, nil, ErrUnusable},
+		{"a name that the certificate has not", nil, func(s *VaultSpec) { s.ServerName = "vault.example.org" }, ErrUntrusted},
+		{"another authority", nil, func(s *VaultSpec) { s.CAFile = otherAuthority(t) }, ErrUntrusted},
 		{"another name than the certificate's", nil, func(s *VaultSpec) { s.Address = strings.Replace(s.Address, "127.0.0.1", "localhost", 1) }, ErrUntrusted},
 	}
 	for _, test := range tests {
@@ -120,10 +128,107 @@ func TestAFieldThatIsNoString(t *testing.T) {
 func TestWhatIsNoVault(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>4711") }))
 	defer server.Close()
-	spec := newVaultServer(t).spec(t, func(s *VaultSpec) { s.Address = server.URL })
+	spec := newVaultServer(t).spec(t, func(s *VaultSpec) { s.Address, s.CAFile = server.URL, "" })
 	_, err := open(t, spec, "").Read(t.Context())
 	require.ErrorIs(t, err, ErrUnusable)
 	assert.NotContains(t, err.Error(), "4711")
+}
+
+// What listens there writes a line that is no HTTP: it is not repeated.
+func TestWhatIsNoHTTP(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = connection.Read(make([]byte, 1)) // whatever it is asked
+			fmt.Fprint(connection, "4711 secret-id-1\r\n\r\n")
+			_ = connection.Close()
+		}
+	}()
+	for _, scheme := range []string{"http", "https"} {
+		spec := newVaultServer(t).spec(t, func(s *VaultSpec) { s.Address, s.CAFile = scheme+"://"+listener.Addr().String(), "" })
+		_, err := open(t, spec, "").Read(t.Context())
+		require.ErrorIs(t, err, ErrUnusable)
+		text := serverPort.ReplaceAllString(err.Error(), "")
+		assert.NotContains(t, text, "4711")
+		assert.NotContains(t, text, "secret-id-1")
+	}
+}
+
+// A redirect is followed once, and not in clear to another machine, wherever it comes from.
+func TestRedirects(t *testing.T) {
+	right := newVaultServer(t)
+	tests := []struct {
+		name, to string
+		plain    bool
+		want     error
+	}{
+		{"to the active node", right.URL, false, nil},
+		{"in a circle", "", false, ErrAway},
+		{"to plain http", "http://vault.example.org:8200", false, ErrUnusable},
+		{"from loopback to plain http elsewhere", "http://vault.example.org:8200", true, ErrUnusable},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			redirect := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Location", test.to+r.URL.Path)
+				w.WriteHeader(http.StatusTemporaryRedirect)
+			})
+			server, caFile := httptest.NewTLSServer(redirect), right.caFile // all such servers have one certificate
+			if test.plain {
+				server, caFile = httptest.NewServer(redirect), ""
+			}
+			defer server.Close()
+			s := open(t, right.spec(t, func(s *VaultSpec) { s.Address, s.CAFile = server.URL, caFile }), "")
+			if test.want == nil {
+				read(t, s, "4711")
+				return
+			}
+			_, err := s.Read(t.Context())
+			require.ErrorIs(t, err, test.want)
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for _, test := range []struct {
+		header string
+		want   time.Duration
+	}{{"", 0}, {"7", 7 * time.Second}, {"-7", 0}, {"4711 of course", 0}, {"999999", maxWait}} {
+		server := newVaultServer(t)
+		server.broken, server.retryAfter = 429, test.header
+		_, err := open(t, server.spec(t), "").Read(t.Context())
+		require.ErrorIs(t, err, ErrRateLimited)
+		assert.Equal(t, test.want, RetryAfter(err), test.header)
+	}
+	assert.Zero(t, RetryAfter(ErrRateLimited))
+	assert.Zero(t, RetryAfter(nil))
+}
+
+// Whoever waits for the login of another waits no longer than its own context.
+func TestACallerLeavesWhileAnotherLogsIn(t *testing.T) {
+	server := newVaultServer(t)
+	server.stall = make(chan struct{})
+	s := open(t, server.spec(t), "")
+	first := make(chan error, 1)
+	go func() {
+		value, err := s.Read(t.Context())
+		value.Wipe()
+		first <- err
+	}()
+	require.Eventually(t, func() bool { return len(s.origin.(*vault).turn) == 0 }, 30*time.Second, time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := s.Read(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Empty(t, first, "the other still waits")
+	close(server.stall)
+	require.NoError(t, <-first)
 }
 
 func TestAVaultThatDoesNotAnswerInTime(t *testing.T) {
@@ -187,7 +292,7 @@ func keepAlive(t *testing.T, s *Source) (reported chan error) {
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Error("Keep outlived its context")
 		}
 	})
@@ -205,7 +310,7 @@ func TestKeepRenewsTheToken(t *testing.T) {
 	server.ttl = 2 * time.Second
 	s := open(t, server.spec(t), "")
 	reported := keepAlive(t, s)
-	require.Eventually(t, func() bool { return server.count(&server.renewals) >= 3 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return server.count(&server.renewals) >= 3 }, 30*time.Second, 20*time.Millisecond)
 	assert.Equal(t, 1, server.count(&server.logins), "longer than one token's life, by one login")
 	read(t, s, "4711")
 	assert.Empty(t, reported)
@@ -216,7 +321,7 @@ func TestKeepLogsInAgainWhenRenewalEnds(t *testing.T) {
 	server.ttl, server.unrenewable = time.Second, true
 	s := open(t, server.spec(t), "")
 	reported := keepAlive(t, s)
-	require.Eventually(t, func() bool { return server.count(&server.logins) >= 3 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return server.count(&server.logins) >= 3 }, 30*time.Second, 20*time.Millisecond)
 	read(t, s, "4711")
 	assert.Empty(t, reported)
 }
@@ -229,7 +334,44 @@ func TestKeepReportsAndTriesAgainWhileVaultIsSealed(t *testing.T) {
 	require.ErrorIs(t, <-reported, ErrSealed)
 	require.ErrorIs(t, <-reported, ErrSealed)
 	server.set(func() { server.sealed = false })
-	require.Eventually(t, func() bool { return server.count(&server.logins) == 1 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return server.count(&server.logins) == 1 }, 30*time.Second, 5*time.Millisecond)
+}
+
+// The time that Vault asks for is waited, where Keep's own pause is over in milliseconds.
+func TestKeepLeavesAVaultAloneAsItAsks(t *testing.T) {
+	server := newVaultServer(t)
+	server.broken, server.retryAfter = 429, "2"
+	reported := keepAlive(t, open(t, server.spec(t), ""))
+	require.ErrorIs(t, <-reported, ErrRateLimited)
+	first := time.Now()
+	require.ErrorIs(t, <-reported, ErrRateLimited)
+	assert.Greater(t, time.Since(first), 1500*time.Millisecond)
+}
+
+// A read that replaces the login is followed: the new token is renewed, not the old one.
+func TestKeepFollowsTheLoginOfARead(t *testing.T) {
+	server := newVaultServer(t)
+	s := open(t, server.spec(t), "")
+	keepAlive(t, s)
+	loggedInBy(t, s)
+	server.set(func() { delete(server.tokens, "token-1"); server.ttl = 2 * time.Second })
+	read(t, s, "4711")
+	require.Eventually(t, func() bool { return server.count(&server.renewals) >= 1 }, 30*time.Second, 20*time.Millisecond)
+	assert.Equal(t, 2, server.count(&server.logins))
+}
+
+// What fails while the token lives on is reported, and the renewal made up for.
+func TestKeepReportsARenewalThatFails(t *testing.T) {
+	server := newVaultServer(t)
+	server.ttl = 3 * time.Second
+	s := open(t, server.spec(t), "")
+	reported := keepAlive(t, s)
+	loggedInBy(t, s)
+	server.set(func() { server.broken = 502; server.ttl = time.Hour })
+	require.ErrorIs(t, <-reported, ErrAway)
+	server.set(func() { server.broken = 0 })
+	require.Eventually(t, func() bool { return server.count(&server.renewals)+server.count(&server.logins) == 2 }, 30*time.Second, 5*time.Millisecond)
+	read(t, s, "4711")
 }
 
 func TestKeepOfATokenThatNeverEndsOnlyWaits(t *testing.T) {

@@ -13,17 +13,23 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/internal/devpki"
 )
 
 // vaultServer answers, over TLS, the part of Vault's HTTP API that this package uses, with the statuses and bodies that Vault's
-// documentation gives.
+// documentation gives, and answers that no Vault should give. What a real one does is tested with one, in real_test.go; namespaces
+// are tested here, for the real one has none.
 type vaultServer struct {
 	*httptest.Server
 	caFile string
 
 	mu          sync.Mutex
 	sealed      bool
+	standby     bool
+	version     string
 	broken      int           // a status to answer everything with, but the seal's
+	retryAfter  string        // the header beside it
 	stall       chan struct{} // requests wait until it is closed
 	secretIDs   map[string]bool
 	tokens      map[string]time.Time // when they end; the zero time: never
@@ -57,8 +63,9 @@ func newVaultServer(t *testing.T) *vaultServer {
 // spec is of the secret's field pin, read by AppRole.
 func (v *vaultServer) spec(t *testing.T, change ...func(*VaultSpec)) Spec {
 	spec := &VaultSpec{
-		Address: v.URL, CAFile: v.caFile, Mount: "secret", Path: "hsm/token", Field: "pin",
-		AppRole: &AppRoleSpec{RoleID: "role-1", SecretID: CredentialSpec{File: credentialFile(t, "secret-id-1")}},
+		ServerSpec: ServerSpec{Address: v.URL, CAFile: v.caFile,
+			AppRole: &AppRoleSpec{RoleID: "role-1", SecretID: CredentialSpec{File: credentialFile(t, "secret-id-1")}}},
+		Mount: "secret", Path: "hsm/token", Field: "pin",
 	}
 	for _, c := range change {
 		c(spec)
@@ -93,8 +100,8 @@ func (v *vaultServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if r.URL.Path == "/v1/sys/seal-status" {
-		answer(w, http.StatusOK, map[string]any{"sealed": v.sealed, "initialized": true, "t": 3, "n": 5})
+	if r.URL.Path == "/v1/sys/health" {
+		answer(w, 299, map[string]any{"sealed": v.sealed, "initialized": true, "standby": v.standby, "version": v.version})
 		return
 	}
 	switch {
@@ -103,6 +110,7 @@ func (v *vaultServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case v.sealed:
 		fault(w, http.StatusServiceUnavailable, "Vault is sealed")
 	case v.broken != 0:
+		w.Header().Set("Retry-After", v.retryAfter)
 		fault(w, v.broken, "out of order: secret-id-1 root-token 4711") // a server that repeats what it must not
 	case r.URL.Path == "/v1/auth/approle/login":
 		v.login(w, r)
@@ -150,6 +158,8 @@ func (v *vaultServer) withToken(w http.ResponseWriter, r *http.Request) {
 		v.renewals++
 		v.tokens[token] = time.Now().Add(v.ttl)
 		answer(w, http.StatusOK, v.auth(token))
+	case r.URL.Path == "/v1/transit/encrypt/backup":
+		answer(w, http.StatusOK, map[string]any{"data": map[string]any{}}) // nobody should come so far
 	case v.kv[r.URL.Path] == nil:
 		fault(w, http.StatusNotFound)
 	case v.kv[r.URL.Path]["metadata"] != nil && v.kv[r.URL.Path]["data"] == nil: // a deleted version: 404, and yet an answer
@@ -167,4 +177,13 @@ func answer(w http.ResponseWriter, status int, body any) {
 
 func fault(w http.ResponseWriter, status int, errors ...string) {
 	answer(w, status, map[string]any{"errors": append([]string{}, errors...)})
+}
+
+// otherAuthority is a file with an authority's certificate that signed nothing.
+func otherAuthority(t *testing.T) string {
+	authority, err := devpki.NewAuthority(time.Now())
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "other.pem")
+	require.NoError(t, os.WriteFile(path, authority.Certificate(), 0o644))
+	return path
 }

@@ -1,0 +1,436 @@
+package ceremony
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pursekeeper/pursekeeper/crypto/deskey"
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/suite"
+	"github.com/pursekeeper/pursekeeper/custody"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
+	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
+)
+
+// Test components, made for this test alone: their bytes have odd parity.
+const (
+	first  = "0123 4567 89AB CDEF FEDC BA98 7654 3210"
+	second = "EABA 7A07 D343 EF6E CD7F 1092 940B 8991"
+	third  = "8080 8080 8080 8080 0101 0101 0101 0101"
+)
+
+const changeOfTest = "00112233445566778899aabbccddeeff"
+
+// valueOf is a check value, by the code under test; TestCheckValues compares that with published ones.
+func valueOf(t *testing.T, m Material, digits string) string {
+	t.Helper()
+	raw, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
+	require.NoError(t, err)
+	key := secret.Take(raw)
+	defer key.Wipe()
+	v, err := m.CheckValue(key)
+	require.NoError(t, err)
+	return v.String()
+}
+
+func TestCheckValues(t *testing.T) {
+	tests := []struct {
+		algorithm string
+		bits      int
+		key, want string
+	}{
+		{"3DES", 112, "0123456789ABCDEFFEDCBA9876543210", "08D7B4"},                 // all five by openssl
+		{"3DES", 168, "0123456789ABCDEFFEDCBA98765432100123456789ABCDEF", "08D7B4"}, // three-key with K1 = K3 is two-key
+		{"AES", 128, "2B7E151628AED2A6ABF7158809CF4F3C", "7AD386"},
+		{"AES", 256, "603DEB1015CA71BE2B73AEF0857D77811F352C073B6108D72D9810A30914DFF4", "1A0B2D"},
+		{"SM4", 128, "0123456789ABCDEFFEDCBA9876543210", "2677F4"},
+	}
+	for _, test := range tests {
+		m, err := NewMaterial(test.algorithm, test.bits)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, valueOf(t, m, test.key), "%v", m)
+	}
+	_, err := NewMaterial("3DES", 56)
+	require.Error(t, err)
+}
+
+// planOf is the import of a 3DES master from components.
+func planOf(t *testing.T, whole string, components ...string) *Plan {
+	t.Helper()
+	f := File{
+		Ceremony: "import-key", Change: changeOfTest, KeySet: "demo", Kind: "load", Version: 1, Boundary: "TOKEN", Algorithm: "3DES",
+		KCV: valueOf(t, Material{tdes, 112}, whole), Record: "record.txt",
+	}
+	for i := range components {
+		f.Custodians = append(f.Custodians, CustodianFile{Name: []string{"li-na", "wang-wei", "zhao"}[i]})
+	}
+	p, err := New(f, t.TempDir())
+	require.NoError(t, err)
+	return p
+}
+
+// sumOf adds components.
+func sumOf(t *testing.T, components ...string) string {
+	t.Helper()
+	sum := make([]byte, 16)
+	for _, c := range components {
+		raw, err := hex.DecodeString(strings.ReplaceAll(c, " ", ""))
+		require.NoError(t, err)
+		for i := range sum {
+			sum[i] ^= raw[i]
+		}
+	}
+	return hex.EncodeToString(sum)
+}
+
+func TestComponentsMakeTheKey(t *testing.T) {
+	tests := []struct {
+		name       string
+		components []string
+		adjusted   int
+	}{
+		{"two of odd parity make even parity, which is said", []string{first, third}, 16},
+		{"three of odd parity", []string{first, second, third}, 0},
+		{"in any writing", []string{strings.ToLower(strings.ReplaceAll(first, " ", "")), strings.ReplaceAll(third, " ", "-")}, 16},
+	}
+	for _, test := range tests {
+		plain := make([]string, len(test.components))
+		s := &script{}
+		for i, c := range test.components {
+			plain[i] = strings.ReplaceAll(strings.ReplaceAll(c, "-", ""), " ", "")
+			s.answers = append(s.answers, c, "yes")
+		}
+		p := planOf(t, sumOf(t, plain...), test.components...)
+		whole, err := Enter(context.Background(), s, p)
+		require.NoError(t, err, test.name)
+		want, err := hex.DecodeString(sumOf(t, plain...))
+		require.NoError(t, err)
+		deskey.SetOddParity(want)
+		assert.Equal(t, want, whole.Key.Reveal("test"), test.name)
+		assert.Equal(t, test.adjusted, whole.Adjusted, test.name)
+		assert.Equal(t, p.KCV.Value, whole.KCV.String())
+		whole.Key.Wipe()
+		s.showsNoDigitsOf(t, plain...)
+		assert.Empty(t, s.secrets)
+		assert.Empty(t, s.now.String(), "the screen is cleared after the last custodian")
+		assert.Equal(t, 2*len(plain), strings.Count(s.shown.String(), "[clear]"))
+	}
+}
+
+func TestWrongComponents(t *testing.T) {
+	m := Material{tdes, 112}
+	zero, weak := strings.Repeat("0", 32), "0101010101010101"+"8080808080808080"
+	one, other := strings.ReplaceAll(first, " ", ""), strings.ReplaceAll(third, " ", "")
+	expecting := func(p *Plan, values ...string) *Plan {
+		for i, v := range values {
+			p.Custodians[i].KCV = v
+		}
+		return p
+	}
+	good := planOf(t, sumOf(t, one, other), first, third)
+	withValues := expecting(planOf(t, sumOf(t, one, other), first, third), valueOf(t, m, one), valueOf(t, m, other))
+	anyParity := planOf(t, sumOf(t, one, other), first, third)
+	anyParity.OddParity = false
+	tests := []struct {
+		name    string
+		plan    *Plan
+		answers []string
+		want    error
+		says    string
+	}{
+		{"too short, thrice", good, []string{"0123", "01", ""}, ErrTooManyTries, "Not taken: 4 hex digits, expected 32."},
+		{"too long, thrice", good, []string{one + "01", one + "0", one + one}, ErrTooManyTries, "Not taken: 34 hex digits, expected 32."},
+		{"no hex digit", good, []string{"0123456X", "G", "\x00"}, ErrTooManyTries, "Not taken: character 8 is no hex digit."},
+		{"parity", good, []string{"00" + one[2:], one[:30] + "11", one[:2] + "22" + one[4:]}, ErrTooManyTries, "parity is wrong in the digits 1-2."},
+		{"zeros", good, []string{zero, zero, zero}, ErrTooManyTries, "all digits are zero"},
+		{"not the one on the paper, thrice", good, []string{one, "no", one, "no", one, ""}, ErrTooManyTries, "Is it the one on your paper?"},
+		{"the second custodian, thrice", good, []string{one, "yes", "1", "2", "3"}, ErrTooManyTries, "Component 2 of 2"},
+		{"another key", good, []string{one, "yes", strings.ReplaceAll(second, " ", ""), "yes"}, ErrCheckValue, ""},
+		{"equal components", good, []string{one, "yes", one, "yes"}, ErrWeakKey, ""},
+		{"a weak sum", anyParity, []string{one, "yes", sumOf(t, one, weak), "yes"}, ErrWeakKey, ""},
+		{"an equal-halved sum", anyParity, []string{one, "yes", sumOf(t, one, one[:16]+one[:16]), "yes"}, ErrWeakKey, ""},
+		{"in the wrong order", withValues, []string{other, other, other}, ErrTooManyTries, "Not taken: its check value is " + valueOf(t, m, other) + ", expected " + valueOf(t, m, one)},
+		{"the terminal is closed", good, []string{one, "yes"}, errClosed, ""},
+		{"the terminal is closed at once", good, nil, errClosed, ""},
+	}
+	for _, test := range tests {
+		s := &script{answers: test.answers}
+		whole, err := Enter(context.Background(), s, test.plan)
+		require.ErrorIs(t, err, test.want, test.name)
+		assert.Zero(t, whole.Key.Len(), test.name)
+		assert.Contains(t, s.shown.String(), test.says, test.name)
+		s.showsNoDigitsOf(t, one, other)
+		assert.Empty(t, s.now.String(), test.name)
+		assert.NotContains(t, err.Error(), one[:6], test.name)
+		assert.LessOrEqual(t, s.asked, 1+maxTries, test.name)
+	}
+}
+
+// A wrong component may be typed again, and the right one is taken.
+func TestTypedAgain(t *testing.T) {
+	one, other := strings.ReplaceAll(first, " ", ""), strings.ReplaceAll(third, " ", "")
+	s := &script{answers: []string{"12", one, "no", one, "yes", other, "yes"}}
+	whole, err := Enter(context.Background(), s, planOf(t, sumOf(t, one, other), first, third))
+	require.NoError(t, err)
+	whole.Key.Wipe()
+}
+
+// A screen that cannot be cleared ends the ceremony.
+func TestAScreenThatStays(t *testing.T) {
+	s := &script{broken: errClosed}
+	_, err := Enter(context.Background(), s, planOf(t, sumOf(t, first, third), first, third))
+	require.ErrorIs(t, err, errClosed)
+	assert.Zero(t, s.asked)
+}
+
+func makePlan(t *testing.T, algorithm string, bits, custodians int) *Plan {
+	t.Helper()
+	f := File{Ceremony: "make-components", Transport: "bank", Algorithm: algorithm, Bits: bits, Record: "r"}
+	for i := range custodians {
+		f.Custodians = append(f.Custodians, CustodianFile{Name: []string{"li-na", "wang-wei", "zhao"}[i]})
+	}
+	p, err := New(f, t.TempDir())
+	require.NoError(t, err)
+	return p
+}
+
+// copying is a custodian who writes down what is shown and types its check value.
+type copying struct {
+	script
+	t    *testing.T
+	m    Material
+	slip map[int]string // what is typed instead, by the number of the answer
+	n    int
+}
+
+func (c *copying) Line(ctx context.Context, prompt string) (string, error) {
+	c.n++
+	answer := ""
+	if slip, is := c.slip[c.n]; is {
+		answer = slip
+	} else if _, name, named := strings.Cut(prompt, "is for "); named {
+		answer, _, _ = strings.Cut(name, ",")
+	} else {
+		answer = valueOf(c.t, c.m, strings.TrimSpace(c.secrets[len(c.secrets)-1]))
+	}
+	c.answers = []string{answer}
+	return c.next(prompt)
+}
+
+// What Make shows is what Enter takes.
+func TestMadeComponentsComeBack(t *testing.T) {
+	for _, test := range []struct {
+		algorithm        string
+		bits, custodians int
+	}{{"AES", 256, 2}, {"AES", 128, 3}, {"3DES", 112, 2}, {"3DES", 168, 3}} {
+		p := makePlan(t, test.algorithm, test.bits, test.custodians)
+		s := &copying{t: t, m: p.Material, slip: map[int]string{2: "000000"}}
+		whole, err := Make(context.Background(), s, p, rand.Reader)
+		require.NoError(t, err)
+		assert.Zero(t, whole.Key.Len())
+		require.Len(t, s.secrets, test.custodians)
+		assert.Empty(t, s.now.String())
+		s.showsNoDigitsOf(t, s.secrets...)
+
+		p.KCV, p.OddParity = custody.CheckValue{Value: whole.KCV.String()}, test.algorithm == "3DES"
+		again := &script{}
+		for _, shown := range s.secrets {
+			again.answers = append(again.answers, strings.TrimSpace(shown), "yes")
+		}
+		entered, err := Enter(context.Background(), again, p)
+		require.NoError(t, err)
+		assert.Equal(t, whole.Components, entered.Components)
+		entered.Key.Wipe()
+	}
+}
+
+func TestMakeFailsClosed(t *testing.T) {
+	p := makePlan(t, "AES", 256, 2)
+	_, err := Make(context.Background(), &copying{t: t, m: p.Material}, p, bytes.NewReader(make([]byte, 1000)))
+	require.ErrorIs(t, err, ErrWeakKey, "a generator of zeros")
+	_, err = Make(context.Background(), &copying{t: t, m: p.Material}, p, iotest.ErrReader(errClosed))
+	require.ErrorIs(t, err, errClosed)
+
+	s := &copying{t: t, m: p.Material, slip: map[int]string{1: "eve", 2: "eve", 3: "eve"}}
+	_, err = Make(context.Background(), s, p, rand.Reader)
+	require.ErrorIs(t, err, ErrRefused)
+	assert.Empty(t, s.secrets, "nothing is shown to somebody else")
+
+	s = &copying{t: t, m: p.Material, slip: map[int]string{2: "", 3: "x", 4: "y"}}
+	_, err = Make(context.Background(), s, p, rand.Reader)
+	require.ErrorIs(t, err, ErrRefused, "not written down")
+	assert.Empty(t, s.now.String())
+}
+
+const goodFile = `ceremony: import-key
+change: 00112233445566778899aabbccddeeff
+keySet: demo
+kind: load
+version: 1
+boundary: TOKEN
+algorithm: 3DES
+kcv: "08D7B4"
+custodians:
+  - {name: li-na, kcv: "A1B2C3"}
+  - {name: Wáng Wěi}
+present: [O'Neill]
+record: record.txt
+`
+
+func TestFiles(t *testing.T) {
+	tests := []struct{ name, from, to, want string }{
+		{"good", "", "", ""},
+		{"unknown field", "record:", "colour: red\nrecord:", "file.yaml:13: colour: unknown field"},
+		{"repeated field", "kind: load", "kind: load\nkind: tac", "already defined"},
+		{"unknown kind of ceremony", "import-key", "import-keys", "file.yaml:1: ceremony: expected import-key"},
+		{"no change", "change: 00112233445566778899aabbccddeeff\n", "", "change: missing"},
+		{"a change that is none", "00112233445566778899aabbccddeeff", "0011aa", "file.yaml:2: change: expected 32 hex digits"},
+		{"unquoted digits", `"08D7B4"`, "012345", "file.yaml:8: kcv: would be read as another number"},
+		{"a field without use", "present:", "block: x\npresent:", "file.yaml:12: block: has no use in import-key"},
+		{"one custodian", "  - {name: Wáng Wěi}\n", "", "custodians: expected 2 or 3"},
+		{"four custodians", "present:", "  - {name: c}\n  - {name: d}\npresent:", "custodians: expected 2 or 3"},
+		{"one person twice", "Wáng Wěi", "Li-Na", "custodians[1].name: Li-Na is there twice"},
+		{"a name with an escape", "Wáng Wěi", `"\e[2J"`, "custodians[1].name: expected a name"},
+		{"a wrong kind of key", "kind: load", "kind: lode", "kind: "},
+		{"a wrong version", "version: 1", "version: 256", "version: expected 1 to 255"},
+		{"a wrong boundary", "TOKEN", "PAPER", "boundary: "},
+		{"an algorithm that masters have not", "3DES", "AES", "algorithm: AES with 0 bits"},
+		{"a check value of another length", `"08D7B4"`, `"08D7"`, "kcv: "},
+		{"parity without meaning", "record:", "parity: even\nrecord:", "parity: expected odd or any"},
+		{"no record", "record: record.txt\n", "", "record: missing"},
+		{"two documents", "ceremony:", "---\na: 1\n---\nceremony:", "expected one document"},
+	}
+	for _, test := range tests {
+		file := filepath.Join(t.TempDir(), "file.yaml")
+		text := strings.Replace(goodFile, test.from, test.to, 1)
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		p, err := Read(file)
+		if test.want == "" {
+			require.NoError(t, err)
+			assert.Equal(t, "demo/load/1", p.Subject())
+			assert.Equal(t, filepath.Join(filepath.Dir(file), "record.txt"), p.Record)
+			continue
+		}
+		require.Error(t, err, test.name)
+		assert.Contains(t, err.Error(), test.want, test.name)
+	}
+}
+
+// Every field that a file can have is known to the table of what its kind takes, or is taken by all.
+func TestEveryFieldIsUsed(t *testing.T) {
+	all := File{}.given()
+	used := map[string]bool{}
+	for kind, uses := range fieldsOf {
+		for _, field := range append(append([]string(nil), uses.needs...), uses.may...) {
+			_, known := all[field]
+			assert.True(t, known, "%s: %s", kind, field)
+			used[field] = true
+		}
+	}
+	assert.Len(t, used, len(all))
+}
+
+// matching is a plan with the change and the catalogue that it is made for.
+func matching(t *testing.T) (*Plan, custody.Change, custody.Catalogue) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(goodFile), 0o600))
+	p, err := Read(file)
+	require.NoError(t, err)
+	return p, custody.Change{ID: p.Change, Act: policy.ImportKey, Keys: &custody.KeysChange{Set: "demo", Keys: []custody.KeyChange{{
+			Name: custody.Name{Kind: keyderive.KindLoad, Version: 1}, Boundary: keyderive.BoundaryToken, KCV: "08D7B4", Components: 2,
+			Custodians: []string{"li-na", "Wáng Wěi"},
+		}}}}, custody.Catalogue{KeySets: []custody.KeySet{{Definition: custody.Definition{
+			Name: "demo", Algorithm: suite.TDES,
+		}}}}
+}
+
+func TestMatch(t *testing.T) {
+	tests := []struct {
+		name  string
+		alter func(*Plan, *custody.Change, *custody.Catalogue)
+		want  string
+	}{
+		{"the same", func(*Plan, *custody.Change, *custody.Catalogue) {}, ""},
+		{"no custodians named", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) { c.Keys.Keys[0].Custodians = nil }, ""},
+		{"another change", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) { c.ID = strings.Repeat("1", 32) }, "change: the file says 0011"},
+		{"another act", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) { c.Act = policy.CreateKey }, "act: the file says key.import"},
+		{"another set", func(p *Plan, _ *custody.Change, _ *custody.Catalogue) { p.Set = "other" }, "keySet: the file says other"},
+		{"another kind", func(p *Plan, _ *custody.Change, _ *custody.Catalogue) { p.Name.Kind = keyderive.KindTAC }, "kind and version: the file says tac 1, the change load 1"},
+		{"another version", func(p *Plan, _ *custody.Change, _ *custody.Catalogue) { p.Name.Version = 2 }, "kind and version"},
+		{"another boundary", func(p *Plan, _ *custody.Change, _ *custody.Catalogue) { p.Boundary = keyderive.BoundaryCard }, "boundary: the file says CARD"},
+		{"another check value", func(p *Plan, _ *custody.Change, _ *custody.Catalogue) { p.KCV.Value = "000000" }, "kcv: the file says 000000"},
+		{"another number of components", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) { c.Keys.Keys[0].Components = 3 }, "components: the file says 2, the change 3"},
+		{"a key block", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) {
+			c.Keys.Keys[0].Components = 0
+			c.Keys.Transport = "bank"
+		}, "transport"},
+		{"another custodian", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) { c.Keys.Keys[0].Custodians[0] = "eve" }, "custodians: the file says [li-na Wáng Wěi]"},
+		{"custodians in another order", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) {
+			c.Keys.Keys[0].Custodians = []string{"Wáng Wěi", "li-na"}
+		}, "custodians"},
+		{"two keys", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) {
+			c.Keys.Keys = append(c.Keys.Keys, custody.KeyChange{})
+		}, "the change is about 2 keys"},
+		{"another algorithm", func(_ *Plan, _ *custody.Change, c *custody.Catalogue) { c.KeySets[0].Algorithm = suite.SM4 }, "algorithm: the file says 3DES, the change SM4"},
+		{"no key set", func(_ *Plan, _ *custody.Change, c *custody.Catalogue) { c.KeySets = nil }, "there is no key set demo"},
+		{"nothing", func(_ *Plan, c *custody.Change, _ *custody.Catalogue) { c.Keys = nil }, "nothing that a ceremony does"},
+	}
+	for _, test := range tests {
+		plan, change, catalogue := matching(t)
+		test.alter(plan, &change, &catalogue)
+		err := plan.Match(change, catalogue)
+		if test.want == "" {
+			require.NoError(t, err, test.name)
+			continue
+		}
+		require.ErrorIs(t, err, ErrMismatch, test.name)
+		require.ErrorContains(t, err, test.want, test.name)
+	}
+}
+
+func TestMatchBackupAndTransport(t *testing.T) {
+	p := &Plan{Kind: CreateBackup, Change: changeOfTest, Threshold: 2, Holders: []string{"a", "b", "c"}}
+	change := custody.Change{ID: changeOfTest, Act: policy.CreateBackup, Backup: &custody.BackupChange{Threshold: 2, Holders: []string{"a", "b", "c"}}}
+	require.NoError(t, p.Match(change, custody.Catalogue{}))
+	change.Backup.Holders[2] = "eve"
+	require.ErrorIs(t, p.Match(change, custody.Catalogue{}), ErrMismatch)
+	change.Backup = &custody.BackupChange{Vault: "transit"}
+	require.ErrorIs(t, p.Match(change, custody.Catalogue{}), ErrMismatch)
+
+	p = &Plan{Kind: ImportTransport, Change: changeOfTest, Transport: "bank", Material: Material{rijndael, 256}, KCV: custody.CheckValue{Value: "ABCDEF"},
+		Custodians: []Custodian{{Name: "a"}, {Name: "b"}}}
+	change = custody.Change{ID: changeOfTest, Act: policy.ImportTransport, Transport: &custody.TransportChange{Name: "bank", Bits: 256, KCV: "ABCDEF", Components: 2}}
+	require.NoError(t, p.Match(change, custody.Catalogue{}))
+	change.Transport.Bits = 128
+	require.ErrorIs(t, p.Match(change, custody.Catalogue{}), ErrMismatch)
+}
+
+func TestTheRecordIsReadable(t *testing.T) {
+	p, _, _ := matching(t)
+	var out strings.Builder
+	require.NoError(t, Record{
+		Plan: p, At: time.Date(2026, 11, 26, 20, 0, 0, 0, time.UTC), Reason: "new \"key\"\x1b[2J", Author: "zhao", Outcome: "imported", Revision: 3,
+		Token: "test", Program: "pursekeeper v1", Whole: Whole{Adjusted: 16, Components: []kcv.Value{{1, 2, 3}, {4, 5, 6}}},
+		Approvals: []Approval{{Officer: "li-na", Key: "SHA256:x", At: time.Date(2026, 11, 26, 19, 0, 0, 0, time.UTC)}},
+	}.Write(&out))
+	for _, want := range []string{
+		"import-key of demo/load/1", "2026-11-26T20:00:00Z", "check value 010203, of li-na", "check value 040506, of Wáng Wěi", "check value 08D7B4 (3DES)",
+		"16 parity bits", "li-na at 2026-11-26T19:00:00Z with SHA256:x", "revision 3", "O'Neill",
+	} {
+		assert.Contains(t, out.String(), want)
+	}
+	assert.NotContains(t, out.String(), "\x1b")
+}
