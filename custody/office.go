@@ -39,8 +39,8 @@ type Options struct {
 	Check func(Catalogue) error
 	// ResetPurse says which purse purse.reset is about, and resets it inside the transaction; nil: the act is refused.
 	ResetPurse func(PurseChange) (store.PurseKey, func(*store.Purse) error, error)
-	// DestroyTransport destroys a transport key's object by its label, and looks again; nil: the act is refused.
-	DestroyTransport func(ctx context.Context, label string) error
+	// DestroyTransport destroys a transport key's object, and looks again; hsm.ErrKeyNotFound is that there is none. nil: the act is refused.
+	DestroyTransport func(ctx context.Context, key Transport) error
 	Changed          func(revision uint64) // nil: none; called after a new revision is durable, quickly
 	Now              func() time.Time      // nil: the system's clock
 	Random           io.Reader             // nil: crypto/rand; ids of changes

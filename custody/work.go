@@ -122,7 +122,7 @@ func (o *Office) inToken(ctx context.Context, c Catalogue, change Change, attemp
 		}
 		return made, "the token was looked at again: none of them is there", nil
 	case policy.DestroyTransport:
-		if err := o.DestroyTransport(ctx, c.Transport(change.Transport.Name).Label); err != nil && !errors.Is(err, hsm.ErrKeyNotFound) {
+		if err := o.DestroyTransport(ctx, *c.Transport(change.Transport.Name)); err != nil && !errors.Is(err, hsm.ErrKeyNotFound) {
 			return made, "", err
 		}
 		return made, "the token was looked at again: it is not there", nil

@@ -23,6 +23,7 @@ type auditCmd struct {
 	CheckProof auditCheckProofCmd `cmd:"" help:"Verify such a proof. Ends with 0 only when it holds."`
 	List       auditListCmd       `cmd:"" help:"List sealed entries, a line each."`
 	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
+	Approvals  auditApprovalsCmd  `cmd:"" help:"Write every approval of the record with its signature, for ssh-keygen -Y verify."`
 	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
 }
 

@@ -25,6 +25,8 @@ type commands struct {
 	Ceremony ceremonyCmd `cmd:"" help:"Hold a ceremony from its file: keys from components, components for others, the backup key."`
 	Backup   backupCmd   `cmd:"" help:"Write catalogue, officers, wrapped keys and configuration into one sealed file."`
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`
+	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
+	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`
 	Audit    auditCmd    `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }
 

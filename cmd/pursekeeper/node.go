@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
@@ -31,6 +32,7 @@ type node struct {
 	token   *hsm.Token
 	store   *store.SQLite
 	signer  *signer.Signer
+	office  *custody.Office // nil where the key sets are the configuration's
 	metrics *rpc.Metrics
 	all     *prometheus.Registry
 	found   *findings
@@ -71,8 +73,11 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 		return n, err
 	}
 	n.metrics = rpc.NewMetrics(n.all)
+	if err := n.openOffice(); err != nil {
+		return n, err
+	}
 	n.signer, err = signer.New(signer.Config{
-		Policy: rules, Store: n.store, KeySets: sets, Reload: n.reload, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+		Office: n.office, Policy: rules, Store: n.store, KeySets: sets, Reload: n.reload, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
 	})
 	if err != nil {
 		return n, err
@@ -135,6 +140,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	defer stop(nil)
 	go n.watch(ctx, stop)
 	go n.follow(ctx)
+	go n.tend(ctx)
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
 	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
 	err := rpc.Serve(ctx, rpc.NewServer(handler, n.config.TLS, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
