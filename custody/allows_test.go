@@ -40,6 +40,8 @@ var states = map[policy.Operation]string{
 // keyless are the operations that use no key.
 var keyless = []policy.Operation{
 	policy.BeginSettlement, policy.GetTransaction, policy.ListTransactions, policy.UnlockCard, policy.ListKeySets,
+	policy.ProposeChange, policy.ApproveChange, policy.RejectChange, policy.CancelChange, policy.ListChanges, policy.ReadChange,
+	policy.ListOfficers,
 }
 
 func TestWhatEachStateAllows(t *testing.T) {

@@ -29,13 +29,14 @@ type changeProposeCmd struct {
 	Reason string        `help:"Why, in your words."`
 	Life   time.Duration `help:"How long until it expires; 72h when left out." placeholder:"24h"`
 
-	Set           string    `help:"Of keys: their key set."`
-	Kinds         []string  `help:"Of keys: their kinds, such as load,tac."`
-	Version       int       `help:"Of keys: their version."`
-	Boundary      string    `help:"Of key.create: TOKEN, CARD or PROCESS." default:"TOKEN"`
-	ActivateAt    time.Time `help:"Of key.create and key.activate: when they become active by themselves." placeholder:"2027-01-01T00:00:00Z"`
-	Due           time.Time `help:"Of key.create: when they are to be replaced." placeholder:"2029-01-01T00:00:00Z"`
-	WithoutBackup bool      `help:"Of key.create: no copy is kept; when the token is lost, the keys are lost."`
+	Set           string            `help:"Of keys: their key set."`
+	Kinds         []string          `help:"Of keys: their kinds, such as load,tac."`
+	Version       int               `help:"Of keys: their version."`
+	Boundary      string            `help:"Of key.create: TOKEN, CARD or PROCESS." default:"TOKEN"`
+	BoundaryOf    map[string]string `help:"Of key.create: another boundary for one kind, such as tac=CARD; repeated." placeholder:"KIND=BOUNDARY"`
+	ActivateAt    time.Time         `help:"Of key.create and key.activate: when they become active by themselves." placeholder:"2027-01-01T00:00:00Z"`
+	Due           time.Time         `help:"Of key.create: when they are to be replaced." placeholder:"2029-01-01T00:00:00Z"`
+	WithoutBackup bool              `help:"Of key.create: no copy is kept; when the token is lost, the keys are lost."`
 
 	Officer string         `help:"Of officer.add and officer.replace: NAME=PUBKEYFILE; of officer.remove: NAME." placeholder:"NAME"`
 	Quorum  int            `help:"Of quorum.set: how many officers other than its author must approve a change."`
@@ -177,7 +178,7 @@ func (c *changeProposeCmd) keysOf(ctx context.Context, act policy.Act) (keys cus
 		}
 		k := custody.KeyChange{Name: custody.Name{Kind: kind, Version: c.Version}}
 		if act == policy.CreateKey {
-			if k.Boundary, err = keyderive.ParseBoundary(c.Boundary); err != nil {
+			if k.Boundary, err = keyderive.ParseBoundary(cmp.Or(c.BoundaryOf[name], c.Boundary)); err != nil {
 				return keys, fmt.Errorf("--boundary: %w", err)
 			}
 		} else if k.KCV = values[name+"/"+strconv.Itoa(c.Version)]; k.KCV == "" {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"crypto/rand"
-	"fmt"
-	"math/bits"
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,169 +10,176 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pursekeeper/pursekeeper/crypto/kcv"
-	"github.com/pursekeeper/pursekeeper/crypto/suite"
-	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 )
 
-// institution is a token of production, a store, the configurations of two nodes over both, and three officers whose SSH keys ssh-keygen
-// made. Everything is done as they would: by the program, and by ssh-keygen.
-type institution struct {
-	*testing.T
-	dir     string
-	server  string // of the node that officers call
-	changes int    // applied so far
+// governors is a signer of the catalogue with three officers, whose SSH keys ssh-keygen made.
+type governors struct {
+	*governed
+	signer *served // once it serves
+	t      *testing.T
 }
 
-var officers = []string{"alice", "bob", "carol"}
-
-func newInstitution(t *testing.T) *institution {
+func newGovernors(t *testing.T) *governors {
 	t.Helper()
-	i := &institution{T: t, dir: t.TempDir()}
-	made, err := softhsm.Init(i.path("token"), "institution", "institution-pin", "institution-so-pin")
-	require.NoError(t, err)
-	i.write("pin", "institution-pin")
-	roles := append([]string{"platform", "personaliser", "auditor"}, officers...)
-	require.NoError(t, devpki.WriteFolder(i.path("tls"), time.Now(), roles...))
-	var clients strings.Builder
-	for _, name := range roles {
-		role := name
-		if name == "alice" || name == "bob" || name == "carol" {
-			role = "officer"
-			i.tool("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", i.path(name))
-		}
-		fmt.Fprintf(&clients, "  - {name: %s, identity: %q, role: %s, keySets: [gd]}\n", name, devpki.Identity(name), role)
+	g := newGoverned(t)
+	names := []string{"platform", "auditor", "alice", "bob", "carol"}
+	require.NoError(t, devpki.WriteFolder(g.path("desk"), time.Now(), names...))
+	text := strings.ReplaceAll(strings.ReplaceAll(g.read("governed.yaml"), " tls/", " desk/"), "{name: officer, ", "{name: alice, ")
+	text = strings.ReplaceAll(text, devpki.Identity("officer"), devpki.Identity("alice"))
+	line := regexp.MustCompile(`(?m)^  - \{name: alice, .*\n`).FindString(text)
+	require.NotEmpty(t, line, text)
+	for _, name := range names[3:] {
+		text = strings.Replace(text, line, line+strings.ReplaceAll(line, "alice", name), 1)
 	}
-	for _, node := range []string{"node1", "node2"} {
-		i.write(node+".yaml", fmt.Sprintf(`listen: 127.0.0.1:0
-admin: 127.0.0.1:0
-tls: {certificate: tls/server.crt, key: tls/server.key, clientCA: tls/ca.crt}
-token: {module: %q, label: institution, pin: {file: pin}, softhsmConf: %q}
-store: {sqlite: state.db}
-audit: {directory: %s-audit, origin: pursekeeper/institution}
-clients:
-%s`, made.Module, made.ConfPath, node, clients.String()))
+	text = strings.ReplaceAll(text, "{name: alice, identity: \""+devpki.Identity("alice")+"\", role: alice", "{name: alice, identity: \""+devpki.Identity("alice")+"\", role: officer")
+	g.write("governed.yaml", text)
+	for _, name := range names[2:] {
+		require.NoError(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", g.path(name)).Run())
 	}
-	return i
+	return &governors{governed: g, t: t}
 }
 
-func (i *institution) path(name string) string { return filepath.Join(i.dir, name) }
-
-func (i *institution) write(name, text string) {
-	i.Helper()
-	require.NoError(i, os.WriteFile(i.path(name), []byte(text), 0o600))
-}
-
-// tool runs another program than ours.
-func (i *institution) tool(name string, arguments ...string) {
-	i.Helper()
-	out, err := exec.Command(name, arguments...).CombinedOutput()
-	require.NoError(i, err, "%s %v: %s", name, arguments, out)
-}
-
-// node starts a node.
-func (i *institution) node(name string) *served {
-	i.Helper()
-	return serveChild(home{i.T, i.dir}, i.path(name+".yaml"))
-}
-
-// does runs the program, which must succeed.
-func (i *institution) does(arguments ...string) string {
-	i.Helper()
-	status, out := run(i.T, arguments, inFolder(i.dir))
-	require.Zero(i, status, "%v: %s", arguments, out)
+// as runs a command of the program as an officer, and wants that status.
+func (g *governors) as(name string, status int, arguments ...string) string {
+	g.t.Helper()
+	got, out := run(g.t, append(arguments, "--server", "https://"+g.signer.public, "--tls", g.path("desk"), "--as", name), inFolder(g.dir))
+	require.Equal(g.t, status, got, "%v\n%s", arguments, out)
 	return out
 }
 
-// as runs a command that calls the service, with an officer's certificate.
-func (i *institution) as(name string, arguments ...string) string {
-	i.Helper()
-	return i.does(append(arguments, "--server", i.server, "--tls", i.path("tls"), "--as", name)...)
+var changeIDInOutput = regexp.MustCompile(`(?m)^([0-9a-f]{32})  OPEN`)
+
+// propose is alice's proposal.
+func (g *governors) propose(arguments ...string) (id string) {
+	g.t.Helper()
+	out := g.as("alice", 0, append([]string{"change", "propose", "--reason", "a test"}, arguments...)...)
+	found := changeIDInOutput.FindStringSubmatch(out)
+	require.NotNil(g.t, found, out)
+	return found[1]
 }
 
-var proposalID = regexp.MustCompile(`(?m)^([0-9a-f]{32})  OPEN`)
+// The officers' procedures from the first to the last, by the real program, ssh-keygen and ssh-agent: init, a key set, keys made in the token,
+// activated, an officer more; and every approval verified from the sealed record by ssh-keygen alone.
+func TestOfficersDecide(t *testing.T) {
+	g := newGovernors(t)
+	officers := []string{"init", "--config", g.config, "--quorum", "1"}
+	for _, name := range []string{"alice", "bob", "carol"} {
+		officers = append(officers, "--officer", name+"="+g.path(name+".pub"))
+	}
+	status, out := run(t, append(officers[:3:3], "--quorum", "1", "--officer", "alice="+g.path("alice.pub")))
+	require.Equal(t, 1, status, "one officer is none: %s", out)
+	status, out = run(t, officers)
+	require.Zero(t, status, out)
+	assert.Contains(t, out, "revision 1")
+	status, out = run(t, officers)
+	require.Equal(t, 1, status)
+	assert.Contains(t, out, "officers already")
 
-// decide has alice propose, and bob and carol approve: he with the program and his key file, she by ssh-keygen, on a machine without the
-// program. It answers the change's id.
-func (i *institution) decide(arguments ...string) (id string) {
-	i.Helper()
-	out := i.as("alice", append(arguments, "--reason", "as agreed")...)
-	found := proposalID.FindStringSubmatch(out)
-	require.NotNil(i, found, out)
-	id = found[1]
-	i.as("bob", "change", "approve", id, "--key", i.path("bob"), "--yes")
-	i.write("change", i.as("carol", "change", "show", id, "--bytes"))
-	require.NoError(i, os.RemoveAll(i.path("change.sig")))
-	i.tool("ssh-keygen", "-Y", "sign", "-q", "-f", i.path("carol"), "-n", "pursekeeper-change@v1", i.path("change"))
-	out = i.as("carol", "change", "approve", id, "--signature", i.path("change.sig"), "--yes")
-	require.Regexp(i, "(?m)^"+id+"  (APPLIED|APPROVED)", out)
-	i.changes++
-	return id
-}
+	g.signer = serveChild(g.home, g.config)
+	id := g.propose("keyset.create", "--set", "demo", "--algorithm", "3DES", "--profile", "pboc-ep", "--issuer", "none")
+	out = g.as("bob", 1, "change", "approve", id, "--key", g.path("bob"))
+	assert.Contains(t, out, "there is no terminal to ask")
+	out = g.as("alice", 1, "change", "approve", id, "--key", g.path("alice"), "--yes")
+	assert.Contains(t, out, "refused, OWN_CHANGE")
+	out = g.as("bob", 0, "change", "approve", id, "--key", g.path("bob"), "--yes")
+	assert.Contains(t, out, "Create a key set, without keys (keyset.create).")
+	assert.Contains(t, out, "APPLIED")
 
-// component is one of three, at random, each byte with odd parity: so has the key that they make.
-func component(t *testing.T) (c [16]byte) {
-	t.Helper()
-	_, err := rand.Read(c[:])
+	// With the agent.
+	socket := g.agent("carol")
+	id = g.propose("key.create", "--set", "demo", "--kinds", "load,tac", "--version", "2", "--boundary-of", "tac=CARD", "--without-backup")
+	status, out = run(t, []string{"change", "approve", id, "--yes", "--server", "https://" + g.signer.public, "--tls", g.path("desk"), "--as", "bob"},
+		withEnv("SSH_AUTH_SOCK="+socket))
+	require.Equal(t, 1, status)
+	assert.Contains(t, out, "has not the key of officer bob")
+	status, out = run(t, []string{"change", "approve", id, "--yes", "--server", "https://" + g.signer.public, "--tls", g.path("desk"), "--as", "carol"},
+		withEnv("SSH_AUTH_SOCK="+socket))
+	require.Zero(t, status, out)
+	assert.Contains(t, out, "APPLIED")
+	eventually(t, "the keys are there", func() bool { return strings.Contains(g.as("alice", 0, "key", "list"), "demo/tac/2") })
+
+	// With ssh-keygen, on a machine that has nothing of ours.
+	id = g.propose("key.activate", "--set", "demo", "--kinds", "tac,load", "--version", "2")
+	c := exec.Command(executable, "change", "show", id, "--bytes", "--server", "https://"+g.signer.public, "--tls", g.path("desk"), "--as", "auditor")
+	body, err := c.Output()
 	require.NoError(t, err)
-	for n := range c {
-		if bits.OnesCount8(c[n])%2 == 0 {
-			c[n] ^= 1
-		}
-	}
-	return c
+	require.NoError(t, os.WriteFile(g.path("change.json"), body, 0o600))
+	require.NoError(t, exec.Command("ssh-keygen", "-q", "-Y", "sign", "-n", custody.Namespace, "-f", g.path("bob"), g.path("change.json")).Run())
+	out = g.as("bob", 0, "change", "approve", id, "--yes", "--signature", g.path("change.json.sig"))
+	assert.Contains(t, out, "APPLIED")
+
+	// From a file, rejected and cancelled.
+	g.write("dave.yaml", "act: officer.add\nreason: dave joins\nofficer:\n  name: dave\n  key: \""+keyText(t, g, "bob")+"\"\n")
+	out = g.as("alice", 1, "change", "propose", "--file", g.path("dave.yaml"))
+	assert.Contains(t, out, "refused, INVALID")
+	id = g.propose("key.suspend", "--set", "demo", "--kinds", "load", "--version", "2")
+	assert.Contains(t, g.as("bob", 0, "change", "list"), id)
+	assert.Contains(t, g.as("bob", 0, "change", "reject", id, "--reason", "why?"), "REJECTED")
+	id = g.propose("quorum.set", "--quorum", "2")
+	assert.Contains(t, g.as("bob", 1, "change", "cancel", id), "NOT_AUTHOR")
+	assert.Contains(t, g.as("alice", 0, "change", "cancel", id), "CANCELLED")
+	assert.NotContains(t, g.as("bob", 0, "change", "list"), id)
+	assert.Contains(t, g.as("bob", 0, "change", "list", "--all"), id)
+
+	g.approvalsHold(3)
+	require.Zero(t, g.signer.terminate())
 }
 
-// ceremony imports the control key, from three components that three custodians type, and answers it: cards are made with it.
-func (i *institution) ceremony() (control [16]byte) {
-	i.Helper()
-	script := ""
-	for n, custodian := range officers {
-		c := component(i.T)
-		for b := range control {
-			control[b] ^= c[b]
-		}
-		script += fmt.Sprintf("see Component %d of 3\nsee not shown:\ntype %X\nsee Is it the one on your paper?\ntype yes\n", n+1, c)
-		require.NotEmpty(i, custodian)
+func keyText(t *testing.T, g *governors, name string) string {
+	text, err := custody.ReadPublicKey([]byte(g.read(name + ".pub")))
+	require.NoError(t, err)
+	return text
+}
+
+// agent runs an ssh-agent with the officer's key, for the test.
+func (g *governors) agent(name string) (socket string) {
+	g.t.Helper()
+	dir, err := os.MkdirTemp("", "agent-") // a socket's path is short
+	require.NoError(g.t, err)
+	g.t.Cleanup(func() { assert.NoError(g.t, os.RemoveAll(dir)) })
+	socket = filepath.Join(dir, "s")
+	agent := exec.Command("ssh-agent", "-D", "-a", socket)
+	require.NoError(g.t, agent.Start())
+	g.t.Cleanup(func() {
+		_ = agent.Process.Kill()
+		_ = agent.Wait()
+	})
+	eventually(g.t, "the agent listens", func() bool { _, err := os.Stat(socket); return err == nil })
+	add := exec.Command("ssh-add", "-q", g.path(name))
+	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
+	out, err := add.CombinedOutput()
+	require.NoError(g.t, err, string(out))
+	return socket
+}
+
+// approvalsHold verifies so many approvals of the sealed record by ssh-keygen alone, and finds one that was altered.
+func (g *governors) approvalsHold(want int) {
+	t := g.t
+	t.Helper()
+	folder := g.path("approvals")
+	var out string
+	eventually(t, "the approvals are sealed", func() bool {
+		require.NoError(t, os.RemoveAll(folder))
+		var status int
+		status, out = run(t, []string{"audit", "approvals", "--dir", g.path("governed-audit"), "--out", folder})
+		return status == 0 && len(regexp.MustCompile(`ssh-keygen -Y verify`).FindAllString(out, -1)) == want
+	})
+	commands := regexp.MustCompile(`(?m)^    (ssh-keygen .*)$`).FindAllStringSubmatch(out, -1)
+	require.Len(t, commands, want)
+	for _, c := range commands {
+		verify := exec.Command("sh", "-c", c[1])
+		verified, err := verify.CombinedOutput()
+		require.NoError(t, err, "%s\n%s", c[1], verified)
 	}
-	block, err := suite.TDES.New(control[:])
-	require.NoError(i, err)
-	value := kcv.Of(block).String()
-	i.write("import-change.yaml", fmt.Sprintf(`act: key.import
-reason: as agreed
-keys:
-  set: gd
-  keys: [{kind: control, version: 1, boundary: TOKEN, kcv: %q, components: 3, custodians: [alice, bob, carol]}]
-  withoutBackup: true
-`, value))
-	out := i.as("alice", "change", "propose", "--file", i.path("import-change.yaml"))
-	id := proposalID.FindStringSubmatch(out)[1]
-	for _, name := range []string{"bob", "carol"} {
-		i.as(name, "change", "approve", id, "--key", i.path(name), "--yes")
-	}
-	i.changes++
-	i.write("import.yaml", fmt.Sprintf(`ceremony: import-key
-change: %q
-keySet: gd
-kind: control
-version: 1
-boundary: TOKEN
-algorithm: 3DES
-kcv: %q
-custodians: [{name: alice}, {name: bob}, {name: carol}]
-present: [dave]
-record: record.txt
-`, id, value))
-	command := exec.Command(executable, "ceremony", "run", i.path("import.yaml"), "--config", i.path("node1.yaml"))
-	command.Dir = i.dir
-	room, err := enterRoom(command)
-	require.NoError(i, err)
-	played := room.play(script + "see " + value + ", as approved.\nsee to go on\ntype gd/control/1\nsee CEREMONY RECORD\nsee written to\n")
-	left := room.leave()
-	require.NoError(i, played, "%s", room.text())
-	require.NoError(i, left, "%s", room.text())
-	return control
+	bodies, err := filepath.Glob(filepath.Join(folder, "*.bytes"))
+	require.NoError(t, err)
+	content, err := os.ReadFile(bodies[0])
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(bodies[0], bytes.Replace(content, []byte("demo"), []byte("demi"), 1), 0o600))
+	require.Error(t, exec.Command("sh", "-c", commands[0][1]).Run(), "one byte more is another change")
 }
