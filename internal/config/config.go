@@ -105,7 +105,7 @@ func New(file File, dir string) (*Config, error) {
 	c.atMost("limits.sessionLife", config.SessionLife, maxSessionLife)
 	config.LogLevel = c.level(file.Log)
 	if len(c.problems) > 0 {
-		return nil, &Invalid{"configuration", c.problems}
+		return nil, &Invalid{Name: "configuration", Problems: c.problems}
 	}
 	return config, nil
 }
