@@ -14,32 +14,66 @@ import (
 //
 // A caller that leaves does not shorten this: what the token opened is to be wiped by who asked for it.
 func (t *Token) ExportKeyBlock(ctx context.Context, spec KeySpec, under Backup, wrapped Wrapped, transport keyblock.Protector, kver byte) (string, error) {
-	ctx = context.WithoutCancel(ctx)
-	if under.none {
-		return "", fmt.Errorf("export %q: %w", spec.Label, ErrNoBackup)
-	}
 	header, err := MasterHeader(spec, kver, transport)
 	if err != nil {
 		return "", fmt.Errorf("export %q: %w", spec.Label, err)
 	}
-	ciphertext, err := wrapped.open(&spec, under)
-	if err != nil {
-		return "", fmt.Errorf("export %q: %w", spec.Label, err)
-	}
-	var key secret.Bytes // set by the job, which is over when onAdmin returns, or hangs for ever
-	err = t.onAdmin(ctx, fmt.Sprintf("export %q", spec.Label), func(g *generation, s *session) error {
-		opens, err := g.findBackup(s, under)
-		if err == nil {
-			key, err = opens.unwrap(s, ciphertext)
-		}
-		return err
-	})
+	key, err := t.openCopy(ctx, "export", spec, under, wrapped)
 	if err != nil {
 		return "", err
 	}
 	defer key.Wipe()
-	if err := checkMaster(&spec, key); err != nil {
-		return "", fmt.Errorf("export %q: %w", spec.Label, err)
-	}
 	return WrapKeyBlock(ctx, transport, header, key)
+}
+
+// CopyAnew makes a copy under another backup key of the copy that there is, when the backup key is replaced. Errors, and where the key is, as
+// of ExportKeyBlock.
+func (t *Token) CopyAnew(ctx context.Context, spec KeySpec, from Backup, wrapped Wrapped, to Backup) (Wrapped, error) {
+	if to.none {
+		return nil, fmt.Errorf("copy anew %q: %w", spec.Label, ErrNoBackup)
+	}
+	key, err := t.openCopy(ctx, "copy anew", spec, from, wrapped)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	var ciphertext []byte
+	err = t.onAdmin(context.WithoutCancel(ctx), fmt.Sprintf("copy anew %q", spec.Label), func(g *generation, s *session) error {
+		wraps, err := g.findBackup(s, to)
+		if err == nil {
+			ciphertext, err = wraps.wrap(s, key)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newWrapped(&spec, to, ciphertext), nil
+}
+
+// openCopy opens a copy into locked memory, and holds it against the spec; the caller wipes it.
+func (t *Token) openCopy(ctx context.Context, op string, spec KeySpec, under Backup, wrapped Wrapped) (key secret.Bytes, err error) {
+	if under.none {
+		return key, fmt.Errorf("%s %q: %w", op, spec.Label, ErrNoBackup)
+	}
+	ciphertext, err := wrapped.open(&spec, under)
+	if err != nil {
+		return key, fmt.Errorf("%s %q: %w", op, spec.Label, err)
+	}
+	var opened secret.Bytes // set by the job, which is over when onAdmin returns, or hangs for ever
+	err = t.onAdmin(context.WithoutCancel(ctx), fmt.Sprintf("%s %q", op, spec.Label), func(g *generation, s *session) error {
+		opens, err := g.findBackup(s, under)
+		if err == nil {
+			opened, err = opens.unwrap(s, ciphertext)
+		}
+		return err
+	})
+	if err != nil {
+		return key, err
+	}
+	if err := checkMaster(&spec, opened); err != nil {
+		opened.Wipe()
+		return key, fmt.Errorf("%s %q: %w", op, spec.Label, err)
+	}
+	return opened, nil
 }

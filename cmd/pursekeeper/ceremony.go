@@ -103,8 +103,9 @@ func (p *papers) complete(ctx context.Context, w warrant, made custody.Made, det
 }
 
 type ceremonyRunCmd struct {
-	File   string `arg:"" help:"The ceremony's file." type:"existingfile"`
-	Config string `help:"Configuration file of the signer. make-components needs none." type:"existingfile"`
+	File      string `arg:"" help:"The ceremony's file." type:"existingfile"`
+	Config    string `help:"Configuration file of the signer. make-components needs none." type:"existingfile"`
+	vaultFlag `embed:""`
 }
 
 // Run holds the ceremony and writes its record.
@@ -171,6 +172,7 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 			fmt.Fprintf(os.Stderr, "pursekeeper: %v\n", closed) // what was done is done
 		}
 	}()
+	room.vault = c.vaultFlag
 	w, err := room.approved(ctx, record.Plan)
 	if err != nil {
 		return err
@@ -187,6 +189,11 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 		return errors.Join(err, undo(ctx))
 	case err != nil:
 		return fmt.Errorf("%w: `pursekeeper change show %s` tells; what the ceremony made is in the token still: %w", errUnknownEnd, w.change.ID, err)
+	}
+	if record.Plan.Kind == ceremony.CreateBackup {
+		if err := room.retire(ctx, w.catalogue.Backup); err != nil {
+			record.Details = append(record.Details, [2]string{"old key", "still in the token: " + err.Error()})
+		}
 	}
 	record.Revision, record.Reason, record.Author, record.Token = revision, w.change.Reason, w.change.Author, room.config.Token.Label
 	for _, a := range w.approvals {

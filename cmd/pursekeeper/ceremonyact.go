@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/custody/ceremony"
 	"github.com/pursekeeper/pursekeeper/custody/escrow"
@@ -51,7 +50,7 @@ func importComponents(ctx context.Context, room *strongroom, screen *console, w 
 }
 
 // newMaster is how the token will find the key of the change, and what becomes of its copy.
-func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, under hsm.Backup, err error) {
+func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, copies hsm.Backup, err error) {
 	label := custody.Label(plan.Set, plan.Name)
 	spec, err = masterSpec(w.catalogue.KeySet(plan.Set).Definition, custody.Key{
 		Name: plan.Name, Boundary: plan.Boundary, KCV: plan.KCV, Label: label, ID: custody.ObjectID(w.change.ID, label),
@@ -60,14 +59,15 @@ func newMaster(plan *ceremony.Plan, w warrant) (spec hsm.KeySpec, under hsm.Back
 		return spec, hsm.WithoutBackup(), err
 	}
 	if w.catalogue.Backup == nil {
-		return spec, under, escrow.ErrNoBackup
+		return spec, copies, escrow.ErrNoBackup
 	}
-	value, err := kcv.Parse(w.catalogue.Backup.KCV.Value)
-	return spec, hsm.BackupUnder(hsm.BackupKeyName(w.catalogue.Backup.Label), value), err
+	copies, err = under(*w.catalogue.Backup)
+	return spec, copies, err
 }
 
 // keep puts a master into the token, after what an earlier try of the same change may have left there.
 func (r *strongroom) keep(ctx context.Context, w warrant, spec hsm.KeySpec, under hsm.Backup, key secret.Bytes, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error) {
+	ctx = context.WithoutCancel(ctx) // the last word was typed
 	undo = func(ctx context.Context) error {
 		err := r.token.AbandonMaster(ctx, spec.Label, spec.ID)
 		if errors.Is(err, hsm.ErrKeyNotFound) {
@@ -97,24 +97,18 @@ func copyOf(w warrant) string {
 	return "under the backup key " + w.catalogue.Backup.KCV.Value
 }
 
-// createBackup is backup.create. The seed is in locked memory until this function returns.
+// createBackup is backup.create. The seed is in locked memory until this function returns; what Vault is sent is in ordinary Go memory too.
 func createBackup(ctx context.Context, room *strongroom, screen *console, w warrant, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error) {
 	plan := record.Plan
+	back := fmt.Sprintf("any %d of %s bring it back", plan.Threshold, strings.Join(plan.Holders, ", "))
 	if plan.Vault != "" {
-		return made, nil, errors.New("a backup key in Vault is not built yet")
+		back = "Vault's transit key " + plan.Vault + " brings it back"
 	}
-	if copied := copies(w.catalogue); len(copied) > 0 {
-		return made, nil, fmt.Errorf("keys have copies under the backup key that there is, and making them anew is not built yet: %s", strings.Join(copied, ", "))
+	holders, err := holdersOf(plan, w.catalogue)
+	if err != nil {
+		return made, nil, err
 	}
-	var holders []custody.Officer
-	for _, name := range plan.Holders {
-		officer, _ := w.catalogue.Officer(name) // Allows has seen that it is there
-		if _, err := escrow.RecipientOf(officer); err != nil {
-			return made, nil, err
-		}
-		holders = append(holders, officer)
-	}
-	if err := screen.Show(fmt.Sprintf("A new backup key, any %d of %s bring it back.\n", plan.Threshold, strings.Join(plan.Holders, ", "))); err != nil {
+	if err := screen.Show("A new backup key: " + back + ".\n"); err != nil {
 		return made, nil, err
 	}
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
@@ -126,27 +120,53 @@ func createBackup(ctx context.Context, room *strongroom, screen *console, w warr
 	}
 	defer seed.Wipe()
 	backup := custody.Backup{Label: hsm.BackupKeyLabel(w.change.ID), Threshold: plan.Threshold}
-	if backup.Shares, err = escrow.Split(rand.Reader, seed, plan.Threshold, holders); err != nil {
-		return made, nil, err
-	}
 	if backup.Recipient, err = escrow.FileRecipient(seed); err != nil {
 		return made, nil, err
 	}
-	undo, err = room.keepBackupKey(ctx, seed, &backup)
+	if plan.Vault != "" {
+		backup.Shares = make([]custody.Share, 1)
+		backup.Shares[0], err = room.vault.share(ctx, plan.Vault, backup.Recipient, seed)
+	} else {
+		backup.Shares, err = escrow.Split(rand.Reader, seed, plan.Threshold, holders)
+	}
 	if err != nil {
 		return made, nil, err
 	}
-	record.Outcome = fmt.Sprintf("the backup key is in the token; any %d of %d shares bring it back", plan.Threshold, len(holders))
+	if undo, err = room.keepBackupKey(ctx, seed, &backup); err != nil {
+		return made, nil, err
+	}
+	made.Backup = &backup
+	if made.Keys, err = room.copyAnew(ctx, w.catalogue, backup); err != nil {
+		return made, nil, errors.Join(err, undo(context.WithoutCancel(ctx)))
+	}
+	record.Outcome = "the backup key is in the token; " + back
+	record.Details = append(record.Details, [2]string{"copies", fmt.Sprintf("%d made anew under it", len(made.Keys))})
 	record.Details = append(record.Details, [2]string{"backup key", "check value " + backup.KCV.Value}, [2]string{"file key", backup.Recipient})
 	for _, share := range backup.Shares {
 		record.Details = append(record.Details, [2]string{"share", "of " + share.Holder + ", to " + share.Recipient})
 	}
-	return custody.Made{Backup: &backup}, undo, nil
+	return made, undo, nil
+}
+
+// holdersOf are the officers who get a share, each of whom something can be encrypted to.
+func holdersOf(plan *ceremony.Plan, catalogue custody.Catalogue) (holders []custody.Officer, err error) {
+	for _, name := range plan.Holders {
+		officer, there := catalogue.Officer(name)
+		if !there {
+			return nil, fmt.Errorf("%w: %s", custody.ErrNotAnOfficer, name)
+		}
+		if _, err := escrow.RecipientOf(officer); err != nil {
+			return nil, err
+		}
+		holders = append(holders, officer)
+	}
+	return holders, nil
 }
 
 // keepBackupKey puts the backup key into the token, and fills in its check value. What an earlier try of the same change left has no seed
 // any more, and nothing is wrapped under it.
 func (r *strongroom) keepBackupKey(ctx context.Context, seed secret.Bytes, backup *custody.Backup) (undo func(context.Context) error, err error) {
+	ctx = context.WithoutCancel(ctx) // the last word was typed
 	name := hsm.BackupKeyName(backup.Label)
 	undo = func(ctx context.Context) error {
 		err := r.token.AbandonBackupKey(ctx, name)
@@ -169,16 +189,4 @@ func (r *strongroom) keepBackupKey(ctx context.Context, seed secret.Bytes, backu
 	}
 	backup.KCV = custody.CheckValue{Value: value.String(), Algorithm: "AES-KW"}
 	return undo, nil
-}
-
-// copies are the labels of keys that have a copy.
-func copies(c custody.Catalogue) (labels []string) {
-	for _, set := range c.KeySets {
-		for _, k := range set.Keys {
-			if k.Wrapped != "" {
-				labels = append(labels, k.Label)
-			}
-		}
-	}
-	return labels
 }

@@ -40,6 +40,7 @@ func importTransport(ctx context.Context, room *strongroom, screen *console, _ w
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
 		return made, nil, err
 	}
+	ctx = context.WithoutCancel(ctx) // the last word was typed
 	undo = func(ctx context.Context) error {
 		err := room.token.DestroyTransportKey(ctx, spec)
 		if errors.Is(err, hsm.ErrKeyNotFound) {
@@ -125,7 +126,7 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err != nil {
 		return made, nil, err
 	}
-	value, err := kcv.Parse(w.catalogue.Backup.KCV.Value)
+	copies, err := under(*w.catalogue.Backup)
 	if err != nil {
 		return made, nil, err
 	}
@@ -143,7 +144,7 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
 		return made, nil, err
 	}
-	block, err := room.token.ExportKeyBlock(ctx, spec, hsm.BackupUnder(hsm.BackupKeyName(w.catalogue.Backup.Label), value), wrapped, transport, byte(plan.Name.Version))
+	block, err := room.token.ExportKeyBlock(ctx, spec, copies, wrapped, transport, byte(plan.Name.Version))
 	if err != nil {
 		return made, nil, err
 	}

@@ -24,6 +24,7 @@ type commands struct {
 	Key      keyCmd      `cmd:"" help:"List the keys and their states, and compare them with the token."`
 	Ceremony ceremonyCmd `cmd:"" help:"Hold a ceremony from its file: keys from components, components for others, the backup key."`
 	Backup   backupCmd   `cmd:"" help:"Write catalogue, officers, wrapped keys and configuration into one sealed file."`
+	Share    shareCmd    `cmd:"" help:"Take an officer's encrypted share out of a backup, to be decrypted elsewhere."`
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`
 	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
 	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`

@@ -23,8 +23,9 @@ type restoreCmd struct {
 	keyFlag       `embed:""`
 	Revision      uint64   `help:"The catalogue's revision that the file must hold: the newest that is known, so that an older file is not taken." required:""`
 	ShareIdentity []string `help:"An officer's identity: an age identity file, or an SSH private key. Once for each officer." type:"existingfile" placeholder:"FILE"`
-	TypeShares    bool     `help:"Ask at the terminal for shares that officers have decrypted themselves, until there are enough."`
-	Configuration string   `name:"write-config" help:"Write the configuration that is in the backup to this file, which must not be there." type:"path" placeholder:"FILE"`
+	vaultFlag     `embed:""`
+	TypeShares    bool   `help:"Ask at the terminal for shares that officers have decrypted themselves, until there are enough."`
+	Configuration string `name:"write-config" help:"Write the configuration that is in the backup to this file, which must not be there." type:"path" placeholder:"FILE"`
 }
 
 // Run proves the file, brings the backup key back, and restores.
@@ -88,6 +89,12 @@ func (c *restoreCmd) report(result recovery.Result) error {
 
 // seed collects shares until there are enough. The caller wipes the seed.
 func (c *restoreCmd) seed(ctx context.Context, backup custody.Backup) (seed secret.Bytes, err error) {
+	if c.Vault != "" {
+		if len(c.ShareIdentity) > 0 || c.TypeShares {
+			return seed, errors.New("--vault: either Vault has the backup key, or officers have")
+		}
+		return c.vaultFlag.seed(ctx, backup)
+	}
 	var shares []shamir.Share
 	defer func() {
 		for i := range shares {

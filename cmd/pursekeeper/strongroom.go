@@ -23,6 +23,7 @@ type papers struct {
 type strongroom struct {
 	*papers
 	token *hsm.Token
+	vault vaultFlag // of a ceremony whose backup key Vault keeps
 }
 
 func openPapers(ctx context.Context, path string) (p *papers, err error) {

@@ -297,3 +297,27 @@ type rawSigner struct {
 }
 
 func (s rawSigner) Sign(msg []byte) ([]byte, error) { return ed25519.Sign(s.private, msg), nil }
+
+// Whatever is read is refused, but the file itself.
+func FuzzRead(f *testing.F) {
+	private := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) // a test key
+	text, err := note.NewEd25519VerifierKey("pursekeeper/test", private.Public().(ed25519.PublicKey))
+	require.NoError(f, err)
+	verifier, err := note.NewVerifier(text)
+	require.NoError(f, err)
+	signed, err := signHeader(Header{Token: "test", Sealed: digest([]byte("sealed"))}, rawSigner{verifier, private})
+	require.NoError(f, err)
+	good := append(signed, pem.EncodeToMemory(&pem.Block{Type: bodyType, Bytes: []byte("sealed")})...)
+	_, err = Read(good, verifier)
+	require.NoError(f, err)
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add(append(bytes.Clone(good), good...))
+	f.Add(bytes.ToLower(good))
+	f.Add([]byte(formatLine + "\n\n-----BEGIN " + bodyType))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := Read(data, verifier); err == nil {
+			assert.Equal(t, good, data)
+		}
+	})
+}
