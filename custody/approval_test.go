@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"os"
@@ -139,6 +140,7 @@ func TestSignaturesThatAreNone(t *testing.T) {
 		"very long":             bytes.Repeat([]byte("A"), maxSignature+1),
 		"cut":                   right[:len(right)/2],
 		"of a hash that is odd": withHash(t, key, body),
+		"with more in it":       withReserved(t, key, body),
 	} {
 		_, err := VerifyApproval(body, key.text, signature)
 		assert.ErrorIs(t, err, ErrSignature, name)
@@ -155,6 +157,20 @@ func withHash(t testing.TB, key sshKey, body []byte) []byte {
 	require.NoError(t, err)
 	signature.HashAlgorithm = sshsig.HashSHA256
 	return sshsig.Armor(signature)
+}
+
+// withReserved is a right signature whose reserved field says something: verified by the library, and another text of the same.
+func withReserved(t testing.TB, key sshKey, body []byte) []byte {
+	block, _ := pem.Decode(key.sign(t, body))
+	require.NotNil(t, block)
+	var blob struct {
+		Magic                                           [6]byte
+		Version                                         uint32
+		PublicKey, Namespace, Reserved, Hash, Signature string
+	}
+	require.NoError(t, ssh.Unmarshal(block.Bytes, &blob))
+	blob.Reserved = "more"
+	return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: ssh.Marshal(blob)})
 }
 
 // testOnlySecurityKey signs as a FIDO key does (PROTOCOL.u2f of OpenSSH): over the application's hash, flags and a counter.

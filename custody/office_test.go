@@ -361,3 +361,36 @@ func TestPursesAreResetWithTheirChange(t *testing.T) {
 		return nil, nil
 	}}))
 }
+
+// Whoever writes into the database has no quorum: approvals that were not given are not counted, twice given ones once, the author's never.
+func TestApprovalsWrittenIntoTheStore(t *testing.T) {
+	w := newWorld(t, policy.Quorum{Default: 2}, nil)
+	r := w.propose("alice", policy.CreateKeySet, newKeySet("demo", suite.TDES))
+	approval := func(name, signer string, body []byte) store.Approval {
+		return store.Approval{Officer: name, Key: w.keys[name].text, Signature: string(w.keys[signer].sign(t, body)), At: noon}
+	}
+	forged := []store.Approval{
+		approval("alice", "alice", r.Body), approval("carol", "bob", r.Body), approval("carol", "carol", append(r.Body, ' ')),
+		{Officer: "carol", Key: w.keys["bob"].text, Signature: string(w.keys["bob"].sign(t, r.Body)), At: noon},
+		{Officer: "mallory", Key: w.keys["carol"].text, Signature: string(w.keys["carol"].sign(t, r.Body)), At: noon},
+	}
+	require.NoError(t, w.store.Commit(t.Context(), store.Change{Request: r.ID, Decide: func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+		p.Request().Approvals = forged
+		return nil, nil
+	}}))
+	r, err := w.approve("bob", r)
+	require.NoError(t, err)
+	assert.Equal(t, store.RequestOpen, r.State)
+	assert.Contains(t, w.last().Detail, "1 of 2")
+
+	twice := w.propose("alice", policy.CreateKeySet, newKeySet("other", suite.TDES))
+	bobs := []store.Approval{approval("bob", "bob", twice.Body), approval("bob", "bob", twice.Body)}
+	require.NoError(t, w.store.Commit(t.Context(), store.Change{Request: twice.ID, Decide: func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+		p.Request().Approvals = bobs
+		p.Request().State = store.RequestApproved
+		return nil, nil
+	}}))
+	_, err = w.Complete(t.Context(), officer("bob"), twice.ID, Made{}, "")
+	require.ErrorIs(t, err, ErrNoQuorum)
+	assert.ErrorContains(t, err, "1 of 2")
+}

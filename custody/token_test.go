@@ -180,15 +180,21 @@ func worldOfNode(t testing.TB, w *world, node string, token Token) *world {
 	return other
 }
 
-// A claim that was taken over finishes nothing.
+// A claim that was taken over finishes nothing, and destroys nothing: whether by another node, or by a second process of the same.
 func TestAClaimThatWasTakenOver(t *testing.T) {
+	for _, node := range []string{"node-2", "node-1"} {
+		t.Run(node, func(t *testing.T) { takenOverBy(t, node) })
+	}
+}
+
+func takenOverBy(t *testing.T, node string) {
 	token := softToken(t)
 	var w *world
 	taken := false
 	slow := brokenToken{token, func() error {
 		if !taken {
 			taken = true
-			other := worldOfNode(t, w, "node-2", token)
+			other := worldOfNode(t, w, node, token)
 			other.clock = noon.Add(staleAfter + time.Second)
 			return other.Resume(t.Context())
 		}

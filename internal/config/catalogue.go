@@ -30,7 +30,7 @@ func FromCatalogue(set custody.KeySet) (KeySet, error) {
 		served.Keys = append(served.Keys, key)
 	}
 	if len(c.problems) > 0 {
-		return KeySet{}, &Invalid{"key set " + set.Name, c.problems}
+		return KeySet{}, &Invalid{Name: "key set " + set.Name, Problems: c.problems}
 	}
 	return served, nil
 }
