@@ -53,8 +53,11 @@ const (
 	BackupMade         Event = "BackupMade"         // a backup file was sealed; the detail has its SHA-256
 	KeyDiffers         Event = "KeyDiffers"         // alarm: the token has another key than the catalogue, or another than it may
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
+	Pruned             Event = "Pruned"             // entries that are sealed leave the database
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
+	WitnessConflict    Event = "WitnessConflict"    // alarm, no entry: a witness signed another tree of the sealed log
+	WitnessLate        Event = "WitnessLate"        // alarm, no entry: a witness has signed nothing for minutes
 )
 
 // Events about what officers decide on (custody.Office). The one who asked is the entry's client.

@@ -34,21 +34,41 @@ func (q Query) Matches(e Entry) bool {
 
 // uses reports whether the entry used a key, in any place of it.
 func uses(e Entry, name string) bool {
-	keys := []*Key{e.Key, e.TACKey}
-	if e.Batch != nil {
-		for i := range e.Batch.Keys {
-			keys = append(keys, &e.Batch.Keys[i].Key)
-		}
-	}
-	for i := range e.Writes {
-		keys = append(keys, &e.Writes[i].Key)
-	}
-	for _, key := range keys {
-		if key != nil && strings.HasPrefix(key.String()+"/", strings.TrimSuffix(name, "/")+"/") {
+	for _, key := range e.keys() {
+		if strings.HasPrefix(key.String()+"/", strings.TrimSuffix(name, "/")+"/") {
 			return true
 		}
 	}
 	return false
+}
+
+// keys are all keys that the entry names.
+func (e Entry) keys() (keys []Key) {
+	for _, key := range []*Key{e.Key, e.TACKey} {
+		if key != nil {
+			keys = append(keys, *key)
+		}
+	}
+	if e.Batch != nil {
+		for _, key := range e.Batch.Keys {
+			keys = append(keys, key.Key)
+		}
+	}
+	for _, write := range e.Writes {
+		keys = append(keys, write.Key)
+	}
+	return keys
+}
+
+// KeySets are the names of all key sets that the entry is about; none of one about the service. A name may come twice.
+func (e Entry) KeySets() (names []string) {
+	if e.KeySet != "" {
+		names = append(names, e.KeySet)
+	}
+	for _, key := range e.keys() {
+		names = append(names, key.Set)
+	}
+	return names
 }
 
 // String is SET/KIND/VERSION.

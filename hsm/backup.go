@@ -70,10 +70,11 @@ func wrapOfZeros(encrypt aesBlocks) (v kcv.Value, err error) {
 	return kcv.Value(wrapped[:kcv.Size]), nil
 }
 
-// ImportBackupKey puts a backup key of 32 bytes into the token, for GenerateMaster, ImportMasterWithBackup and RestoreMaster, and returns its
-// check value as the token computes it. The object has the label "pursekeeper/backup/NAME", is not extractable, and may do nothing
-// but wrap and unwrap; on a token without AES key wrap (Profile.NoKeyWrap), encrypt and decrypt. A name that is taken is ErrExists.
-// key stays the caller's, who wipes it; the copy in locked memory that the token is given lives as long as the call.
+// ImportBackupKey puts a backup key of 32 bytes into the token, for GenerateMaster and ImportMasterWithBackup, and returns its check
+// value as the token computes it. The object has the label "pursekeeper/backup/NAME", is not extractable, and may do nothing but wrap; on a
+// token without AES key wrap (Profile.NoKeyWrap), encrypt. It may not unwrap: the holder of the PIN could have every copy of the
+// catalogue unwrapped as a key that he can read. So RestoreMaster takes the key itself, from those who keep it. A name that is taken is
+// ErrExists. key stays the caller's, who wipes it; the copy in locked memory that the token is given lives as long as the call.
 func (t *Token) ImportBackupKey(ctx context.Context, name string, key secret.Bytes) (v kcv.Value, err error) {
 	if !signingName.MatchString(name) {
 		return v, fmt.Errorf("import backup key: name %q: expected small letters, digits and hyphens, at most 64", name)
@@ -85,7 +86,7 @@ func (t *Token) ImportBackupKey(ctx context.Context, name string, key secret.Byt
 	m := &making{op: "import backup key", spec: KeySpec{Label: backupPrefix + name}, backup: BackupUnder(name, want)}
 	m.input = secret.Copy(key.Reveal("to keep it while the job runs, which may outlast the caller"))
 	m.steps = func(s *session) error {
-		_, err := s.create(pkcs11.CKK_AES, onToken|t.config.Profile.backupRights(), m.spec.name(), m.input)
+		_, err := s.create(pkcs11.CKK_AES, onToken|t.config.Profile.wrapRight(), m.spec.name(), m.input)
 		if err == nil {
 			_, err = m.generation.findBackup(s, m.backup)
 		}
@@ -120,12 +121,47 @@ func (t *Token) BackupKey(ctx context.Context, name string) (v kcv.Value, err er
 	return found, nil
 }
 
-// backupRights are what a backup key may do on this token.
-func (p Profile) backupRights() rights {
-	if p.NoKeyWrap {
-		return mayEncrypt | mayDecrypt
+// DestroyBackupKey destroys the backup key of a name and a check value, and looks again. The copies that were made under it are worth
+// nothing without those who keep the key. ErrKeyNotFound is that there is none, as a second call finds; a key with another check value is
+// ErrKCVMismatch and stays.
+func (t *Token) DestroyBackupKey(ctx context.Context, name string, v kcv.Value) error {
+	leave, err := t.enterOffice(ctx)
+	if err != nil {
+		return err
 	}
-	return mayWrap | mayUnwrap
+	defer leave()
+	return t.onAdmin(ctx, fmt.Sprintf("destroy backup key %q", name), func(g *generation, s *session) error {
+		key, err := g.findBackup(s, BackupUnder(name, v))
+		if err != nil {
+			return err
+		}
+		if err := s.destroy(key.object); err != nil {
+			return err
+		}
+		_, err = s.find(pkcs11.CKO_SECRET_KEY, backupPrefix+name)
+		switch {
+		case errors.Is(err, ErrKeyNotFound):
+			return nil
+		case err == nil:
+			return errStillThere
+		}
+		return err
+	})
+}
+
+// wrapRight and unwrapRight are what a wrapping key needs on this token; a backup key has the first alone.
+func (p Profile) wrapRight() rights {
+	if p.NoKeyWrap {
+		return mayEncrypt
+	}
+	return mayWrap
+}
+
+func (p Profile) unwrapRight() rights {
+	if p.NoKeyWrap {
+		return mayDecrypt
+	}
+	return mayUnwrap
 }
 
 // backupKey is a wrapping key's object: a backup key of the token, or one of the session.
@@ -159,7 +195,7 @@ func (g *generation) backupObject(s *session, name string) (key backupKey, err e
 		return key, err
 	}
 	key.byECB = profile.NoKeyWrap
-	err = s.checkAttributes(key.object, pkcs11.CKK_AES, profile.backupRights())
+	err = s.checkAttributes(key.object, pkcs11.CKK_AES, profile.wrapRight())
 	if err == nil {
 		err = s.checkLength(key.object, BackupKeySize, true)
 	}

@@ -169,7 +169,7 @@ func (g *generation) destroyObject(s *session, e *entry, of name, check func(*ge
 	}
 	if _, err := g.masterObject(s, of, nil); !errors.Is(err, ErrKeyNotFound) {
 		if err == nil {
-			err = fmt.Errorf("the token still has the object that it destroyed: %w", pkcs11.Error(pkcs11.CKR_DEVICE_ERROR))
+			err = errStillThere
 		}
 		return err
 	}

@@ -112,7 +112,7 @@ func TestARecoveryKnowsWhatCameAndWent(t *testing.T) {
 	generate("made sealed", keyderive.BoundaryProcess)
 	restored, wrapped := generate("restored", keyderive.BoundaryCard)
 	require.NoError(t, token.DestroyMaster(ctx, restored.Label, restored.KCV))
-	require.NoError(t, token.RestoreMaster(ctx, restored, under, wrapped))
+	require.NoError(t, token.RestoreMaster(ctx, restored, escrowed(t), wrapped))
 	createRaw(t, token, rawKey("adopted", bytesOf(t, loadMaster), nil))
 	require.NoError(t, token.Adopt(ctx, specOf(t, "adopted", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)))
 	want["adopted"] = macOf(t, keyOf(t, token, "adopted"))
@@ -135,6 +135,21 @@ func TestARecoveryKnowsWhatCameAndWent(t *testing.T) {
 		assert.Zero(t, token.Stats().KeysFailed)
 	}
 	contractComputes(t, suite.TDES, keys[0])
+}
+
+// A generation that is being made while a key is destroyed does not begin with it.
+func TestAGenerationBeginsWithoutWhatWasDestroyed(t *testing.T) {
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	spec := specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)
+	importKey(t, token, spec, loadMaster)
+	current, err := token.generation()
+	require.NoError(t, err)
+	next := &generation{token: token, number: current.number + 1, entries: map[string]*entry{"load": {spec: spec}, "gone": {spec: spec}}}
+	require.Empty(t, token.publish(next))
+	token.current.Store(current)
+	token.last.Store(current)
+	assert.Contains(t, next.entries, "load")
+	assert.NotContains(t, next.entries, "gone")
 }
 
 // AbandonMaster takes away what nobody can say the check value of, and no other object of the label.

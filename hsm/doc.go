@@ -27,6 +27,7 @@
 //
 // TOKEN: never in the process. CARD: the card key, in locked memory, from C_Encrypt to the end of the Lend. PROCESS: the master
 // too, from C_Decrypt to the end of the Lend. The expanded schedule of a cipher in memory is in ordinary Go memory until it is
-// collected ([keyderive.InMemory]). A master that comes or goes in a key block: in locked memory for that moment, with the two keys that
+// collected ([keyderive.InMemory]). Makings and restores (make.go): not at all where the token has what it takes; else the master, in locked
+// memory, for the time of one job. A master that comes or goes in a key block: in locked memory for that moment, with the two keys that
 // are made of the transport key's CMACs ([UnwrapMaster]). The PIN is in locked memory until C_Login returns.
 package hsm

@@ -54,6 +54,9 @@ var (
 	errLeft       = errors.New("a temporary object may be left in the token")
 )
 
+// errStillThere says that a token has an object that it said it destroyed: it is not to be trusted with another call.
+var errStillThere = fmt.Errorf("the token still has the object that it destroyed: %w", pkcs11.Error(pkcs11.CKR_DEVICE_ERROR))
+
 // errAgain marks an error of a start that the next start may not meet. Who gives it bounds how often.
 var errAgain = errors.New("to be tried again")
 

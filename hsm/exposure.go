@@ -92,7 +92,7 @@ func (t *Token) exposure(ctx context.Context, label string) (Exposure, error) {
 		report.Detail = "the token refuses to derive a key that can be read"
 	}
 	if outside {
-		report.Detail += "; the master was not made in the token, or was readable once"
+		report.Detail += "; the master was not made in the token, or could once leave it"
 	}
 	return report, nil
 }

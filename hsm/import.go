@@ -96,11 +96,10 @@ func checkMaster(spec *KeySpec, key secret.Bytes) error {
 	if key.Len() != suite.KeySize {
 		return fmt.Errorf("%d bytes, expected %d", key.Len(), suite.KeySize)
 	}
-	if spec.Algorithm == suite.TDES && sameHalves(key.Reveal("to refuse single DES")) {
-		return errors.New("two equal halves make single DES")
-	}
-	if spec.Algorithm == suite.TDES && weakHalf(key.Reveal("to refuse weak halves")) {
-		return errors.New("a half is a weak or semi-weak DES key")
+	if spec.Algorithm == suite.TDES {
+		if err := checkHalves(key.Reveal("to refuse single DES and weak halves")); err != nil {
+			return err
+		}
 	}
 	got, err := checkValueOf(spec, key)
 	if err != nil {
@@ -108,6 +107,17 @@ func checkMaster(spec *KeySpec, key secret.Bytes) error {
 	}
 	if got != spec.KCV {
 		return fmt.Errorf("%w: %v, expected %v", ErrKCVMismatch, got, spec.KCV)
+	}
+	return nil
+}
+
+// checkHalves refuses a two-key DES key that is worth less than it seems.
+func checkHalves(key []byte) error {
+	switch {
+	case sameHalves(key):
+		return errors.New("two equal halves make single DES")
+	case weakHalf(key):
+		return errors.New("a half is a weak or semi-weak DES key")
 	}
 	return nil
 }

@@ -18,16 +18,17 @@ type ObjectKind uint8
 
 // The kinds.
 const (
-	ObjectMaster  ObjectKind = iota + 1 // a secret key that has no reserved label: a master, or nobody's
-	ObjectSealed                        // a data object that holds a sealed master
-	ObjectSealing                       // the key that masters are sealed under
-	ObjectBackup                        // a backup key
-	ObjectOther                         // a secret key with a reserved label that this version does not know
-	ObjectPrivate                       // the private key of a SigningKey
-	ObjectPublic                        // its public key
+	ObjectMaster    ObjectKind = iota + 1 // a secret key that has no reserved label: a master, or nobody's
+	ObjectSealed                          // a data object that holds a sealed master
+	ObjectSealing                         // the key that masters are sealed under
+	ObjectBackup                          // a backup key
+	ObjectTransport                       // a transport key: its check value is TransportKey's to compare
+	ObjectOther                           // a secret key with a reserved label that this version does not know
+	ObjectPrivate                         // the private key of a SigningKey
+	ObjectPublic                          // its public key
 )
 
-var objectKinds = [...]string{ObjectMaster: "master", ObjectSealed: "sealed master", ObjectSealing: "sealing key", ObjectBackup: "backup key",
+var objectKinds = [...]string{ObjectMaster: "master", ObjectSealed: "sealed master", ObjectSealing: "sealing key", ObjectBackup: "backup key", ObjectTransport: "transport key",
 	ObjectOther: "unknown key", ObjectPrivate: "private signing key", ObjectPublic: "public signing key"}
 
 // String names the kind in reports.
@@ -179,6 +180,8 @@ func (g *generation) identify(s *session, handle pkcs11.ObjectHandle, o *Object)
 			o.Kind = ObjectSealing
 		case strings.HasPrefix(o.Label, backupPrefix):
 			o.Kind = ObjectBackup
+		case strings.HasPrefix(o.Label, transportPrefix):
+			o.Kind = ObjectTransport
 		case strings.HasPrefix(o.Label, reserved):
 			o.Kind = ObjectOther
 		default:

@@ -95,15 +95,23 @@ func UnwrapMaster(ctx context.Context, transport keyblock.Protector, spec KeySpe
 }
 
 // ImportKeyBlock is UnwrapMaster and ImportMaster: the master of a key block becomes a master of the token with its final attributes. In the
-// process it is in locked memory from the decryption to the end of the import, and no longer.
+// process it is in locked memory from the decryption to the end of the import, and no longer. No copy is made for backup:
+// ImportKeyBlockWithBackup is for production.
 func (t *Token) ImportKeyBlock(ctx context.Context, transport keyblock.Protector, spec KeySpec, kver byte, block string) (Received, error) {
+	received, _, err := t.ImportKeyBlockWithBackup(ctx, transport, spec, kver, block, WithoutBackup())
+	return received, err
+}
+
+// ImportKeyBlockWithBackup is UnwrapMaster and ImportMasterWithBackup.
+func (t *Token) ImportKeyBlockWithBackup(ctx context.Context, transport keyblock.Protector, spec KeySpec, kver byte, block string, under Backup) (Received, Wrapped, error) {
 	received, key, err := UnwrapMaster(ctx, transport, spec, kver, block)
 	if err != nil {
-		return Received{}, err
+		return Received{}, nil, err
 	}
 	defer key.Wipe()
-	if err := t.ImportMaster(ctx, spec, key); err != nil {
-		return Received{}, err
+	wrapped, err := t.ImportMasterWithBackup(ctx, spec, key, under)
+	if err != nil {
+		return Received{}, nil, err
 	}
-	return received, nil
+	return received, wrapped, nil
 }

@@ -19,7 +19,8 @@ import (
 // has. wrapped is the key's copy under the backup key, which the catalogue keeps; nil with WithoutBackup.
 //
 // Where the token can, no byte of the key is ever in the process: a first object of the session, sensitive but extractable, is wrapped
-// inside the token, unwrapped in its final form, and destroyed, all in one job (DESIGN, §2). 3DES: the first object is derived from
+// inside the token under the backup key, and under a random key of the session, of which it is unwrapped in its final form; then it and
+// that key are destroyed, all in one job (DESIGN, §2). 3DES: the first object is derived from
 // a random key of the session, which dies with it, by random data; so the token can derive each half twice too, and their check
 // values say whether the halves are equal, weak or semi-weak: such a key is given up for another. Parity is as the token derives it.
 //
@@ -58,22 +59,21 @@ func (t *Token) ImportMasterWithBackup(ctx context.Context, spec KeySpec, key se
 	return m.wrapped, nil
 }
 
-// RestoreMaster makes a master of its wrapped copy, in its final form, and configures it: in the token that it was lost of or in another
-// that has the same backup key. A copy of another key is ErrWrapped, and a key whose check value is not the spec's ErrKCVMismatch;
-// neither leaves anything. Where the bytes are is as GenerateMaster says.
-func (t *Token) RestoreMaster(ctx context.Context, spec KeySpec, under Backup, wrapped Wrapped) error {
-	m := &making{op: "restore master", spec: spec, backup: under}
+// RestoreMaster makes a master of its wrapped copy, in its final form, and configures it: in the token that it was lost of or in
+// another. backupKey is the 32 bytes of the backup key; they stay the caller's, who wipes them, and are in the token as an object of the
+// session, for the time of the job. A copy of another key, or made under another backup key, is ErrWrapped, and a key whose check
+// value is not the spec's ErrKCVMismatch; neither leaves anything. Where the master's bytes are is as GenerateMaster says.
+func (t *Token) RestoreMaster(ctx context.Context, spec KeySpec, backupKey secret.Bytes, wrapped Wrapped) error {
+	m := &making{op: "restore master", spec: spec, backup: WithoutBackup()} // makes no other copy
 	if err := m.check(); err != nil {
 		return err
 	}
-	if under.none {
-		return fmt.Errorf("restore master %q: %w", spec.Label, ErrNoBackup)
-	}
-	ciphertext, err := wrapped.open(&spec, under)
+	ciphertext, err := wrapped.open(&spec, backupKey)
 	if err != nil {
 		return fmt.Errorf("restore master %q: %w", spec.Label, err)
 	}
 	ciphertext = append([]byte(nil), ciphertext...) // the job may outlast the caller
+	m.input = secret.Copy(backupKey.Reveal("to keep it while the job runs, which may outlast the caller"))
 	m.steps = func(s *session) error { return m.restore(s, ciphertext) }
 	return t.makeMaster(ctx, m)
 }
@@ -99,35 +99,33 @@ func (m *making) generate(s *session) error {
 		}
 		return m.fromBytes(s, key)
 	}
-	if m.backup.none {
-		return m.withPassingKey(s, m.generateInside)
-	}
 	return m.generateInside(s)
 }
 
-func (m *making) generateInside(s *session) error {
-	ciphertext, err := m.wrapFirst(s)
-	if err != nil {
-		return err
-	}
-	return m.unwrapFinal(s, ciphertext)
-}
-
-// withPassingKey is for a key without a backup: it takes its final form through a wrapping key of the session, which dies at once.
-func (m *making) withPassingKey(s *session, steps func(*session) error) (err error) {
+// generateInside has the key take its final form through a wrapping key of the session, which dies at once.
+func (m *making) generateInside(s *session) (err error) {
 	if err := m.generation.prove(s, feature{use: useWrap}); err != nil {
 		return err
 	}
-	m.key.object, err = s.generate(pkcs11.CKM_AES_KEY_GEN, BackupKeySize, pkcs11.CKK_AES, mayWrap|mayUnwrap, "")
+	var passing backupKey
+	passing.object, err = s.generate(pkcs11.CKM_AES_KEY_GEN, BackupKeySize, pkcs11.CKK_AES, mayWrap|mayUnwrap, "")
 	if err != nil {
 		return err
 	}
-	defer s.destroyAfter(m.key.object, &err)
-	return steps(s)
+	defer s.destroyAfter(passing.object, &err)
+	ciphertext, copied, err := m.wrapFirst(s, passing)
+	if err != nil {
+		return err
+	}
+	if err := m.unwrapFinal(s, passing, ciphertext); err != nil {
+		return err
+	}
+	m.keep(copied)
+	return nil
 }
 
-// wrapFirst makes the first object, wraps it, and destroys it.
-func (m *making) wrapFirst(s *session) (ciphertext []byte, err error) {
+// wrapFirst makes the first object, wraps it under the passing key, and for the copy under the backup key, and destroys it.
+func (m *making) wrapFirst(s *session, passing backupKey) (ciphertext, copied []byte, err error) {
 	var first pkcs11.ObjectHandle
 	if m.spec.Algorithm == suite.TDES {
 		first, err = m.deriveFirst(s)
@@ -135,10 +133,14 @@ func (m *making) wrapFirst(s *session) (ciphertext []byte, err error) {
 		first, err = s.generate(pkcs11.CKM_GENERIC_SECRET_KEY_GEN, suite.KeySize, pkcs11.CKK_GENERIC_SECRET, once, "")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the first object: %w", err)
+		return nil, nil, fmt.Errorf("make the first object: %w", err)
 	}
 	defer s.destroyAfter(first, &err)
-	return m.key.wrapObject(s, first)
+	if ciphertext, err = passing.wrapObject(s, first); err != nil || m.backup.none {
+		return ciphertext, nil, err
+	}
+	copied, err = m.key.wrapObject(s, first)
+	return ciphertext, copied, err
 }
 
 // maxTries bounds how often a key with weak halves is given up for another: by chance it is never once.
@@ -193,9 +195,9 @@ func (s *session) weakDerived(d dialect, base pkcs11.ObjectHandle, data [suite.K
 }
 
 // unwrapFinal makes the master of its ciphertext, inside the token.
-func (m *making) unwrapFinal(s *session, ciphertext []byte) error {
+func (m *making) unwrapFinal(s *session, by backupKey, ciphertext []byte) error {
 	e := m.entry
-	object, err := m.key.unwrapObject(s, ciphertext, e.dialect.keyType, onToken|e.right, m.spec.name())
+	object, err := by.unwrapObject(s, ciphertext, e.dialect.keyType, onToken|e.right, m.spec.name())
 	if err != nil {
 		return m.notUnwrapped(err)
 	}
@@ -204,7 +206,6 @@ func (m *making) unwrapFinal(s *session, ciphertext []byte) error {
 			return err
 		}
 	}
-	m.keep(ciphertext)
 	return nil
 }
 
@@ -234,11 +235,20 @@ func (m *making) fromBytes(s *session, key secret.Bytes) (err error) {
 	return err
 }
 
-func (m *making) restore(s *session, ciphertext []byte) error {
-	if m.inside() {
-		return m.unwrapFinal(s, ciphertext)
+func (m *making) restore(s *session, ciphertext []byte) (err error) {
+	if err := m.generation.prove(s, feature{use: useWrap}); err != nil {
+		return err
 	}
-	key, err := m.key.unwrap(s, ciphertext)
+	by := backupKey{byECB: m.token.config.Profile.NoKeyWrap}
+	by.object, err = s.create(pkcs11.CKK_AES, m.token.config.Profile.unwrapRight(), name{}, m.input)
+	if err != nil {
+		return err
+	}
+	defer s.destroyAfter(by.object, &err)
+	if m.inside() {
+		return m.unwrapFinal(s, by, ciphertext)
+	}
+	key, err := by.unwrap(s, ciphertext)
 	if err != nil {
 		return m.notUnwrapped(err)
 	}
@@ -274,7 +284,7 @@ func (m *making) randomKey(s *session) (secret.Bytes, error) {
 			return key, nil
 		}
 		oddParity(b)
-		if !sameHalves(b) && !weakHalf(b) {
+		if checkHalves(b) == nil {
 			return key, nil
 		}
 		key.Wipe()

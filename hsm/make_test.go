@@ -12,6 +12,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 	"github.com/pursekeeper/pursekeeper/hsm/opencryptoki"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
@@ -26,6 +27,14 @@ func importBackup(t testing.TB, token *Token) Backup {
 	v, err := token.ImportBackupKey(context.Background(), "escrow", key)
 	require.NoError(t, err)
 	return BackupUnder("escrow", v)
+}
+
+// escrowed is the backup key as its keepers bring it, for a restore.
+func escrowed(t testing.TB) secret.Bytes {
+	t.Helper()
+	key := secretOf(t, backupBytes)
+	t.Cleanup(key.Wipe)
+	return key
 }
 
 // newSpec is what an officer says of a key that is not made yet.
@@ -94,7 +103,7 @@ func generateAndRestore(t *testing.T, token *Token, under Backup, alg suite.Algo
 	other, _, err := token.GenerateMaster(ctx, newSpec(set+"/load/2", keyderive.KindLoad, alg, boundary), under)
 	require.NoError(t, err)
 	assert.NotEqual(t, spec.KCV, other.KCV)
-	assert.ErrorIs(t, token.RestoreMaster(ctx, spec, under, wrapped), ErrExists)
+	assert.ErrorIs(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped), ErrExists)
 
 	require.NoError(t, token.DestroyMaster(ctx, other.Label, other.KCV))
 	assert.ErrorIs(t, token.DestroyMaster(ctx, spec.Label, other.KCV), ErrKCVMismatch)
@@ -109,7 +118,7 @@ func generateAndRestore(t *testing.T, token *Token, under Backup, alg suite.Algo
 	assert.ErrorIs(t, token.DestroyMaster(ctx, spec.Label, spec.KCV), ErrKeyNotFound)
 	assert.Equal(t, before, objects(t, token), "nothing is left")
 
-	require.NoError(t, token.RestoreMaster(ctx, spec, under, wrapped))
+	require.NoError(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped))
 	assert.Equal(t, want, macOf(t, keyOf(t, token, spec.Label)), "the same key")
 	assert.Equal(t, uint64(1), token.Stats().Generation)
 }
@@ -163,7 +172,7 @@ func TestRestoreOnOpenCryptokiWhatSoftHSMWrapped(t *testing.T) {
 		second := openToken(t, openCryptokiConfig(t, made))
 		require.Equal(t, under, importBackup(t, second))
 		spec.Boundary = keyderive.BoundaryCard
-		require.NoError(t, second.RestoreMaster(ctx, spec, under, wrapped))
+		require.NoError(t, second.RestoreMaster(ctx, spec, escrowed(t), wrapped))
 		assert.Equal(t, want, macOf(t, keyOf(t, second, spec.Label)))
 	})
 }

@@ -83,6 +83,9 @@ func (t *Token) make(ctx context.Context, m *making) (err error) {
 	})
 	j.discard = func() { t.discardMaking(m) }
 	j.released = func() { m.input.Wipe() }
+	j.lost = func(err error) { // the library cannot be reloaded under the call, and what could leave the token is still in it
+		t.exit(fmt.Errorf("%s %q hangs: %w", m.op, m.spec.Label, err))
+	}
 	return m.generation.do(ctx, m.generation.admin, j)
 }
 
@@ -224,7 +227,7 @@ func (s *session) destroyNamed(n name) error {
 			}
 		}
 		if pass == 1 && len(ours) > 0 {
-			return fmt.Errorf("%q is still there after it was destroyed: %w", n.label, pkcs11.Error(pkcs11.CKR_DEVICE_ERROR))
+			return fmt.Errorf("%q: %w", n.label, errStillThere)
 		}
 		for _, object := range ours {
 			if err := s.destroy(object); err != nil {

@@ -74,18 +74,20 @@ func TestAMakingIsWholeOrNothing(t *testing.T) {
 		alg      suite.Algorithm
 		change   func(*Config)
 	}{
-		"inside":            {keyderive.BoundaryToken, suite.TDES, nil},
-		"sealed":            {keyderive.BoundaryProcess, suite.SM4, nil},
-		"without key wrap":  {keyderive.BoundaryCard, suite.TDES, func(c *Config) { c.Profile.NoKeyWrap = true }},
-		"without a backup ": {keyderive.BoundaryCard, suite.TDES, nil},
+		"inside":           {keyderive.BoundaryToken, suite.TDES, nil},
+		"sealed":           {keyderive.BoundaryProcess, suite.SM4, nil},
+		"without key wrap": {keyderive.BoundaryCard, suite.TDES, func(c *Config) { c.Profile.NoKeyWrap = true }},
+		"without a backup": {keyderive.BoundaryCard, suite.TDES, nil},
+		"restored":         {keyderive.BoundaryToken, suite.TDES, nil},
+		"restored sealed":  {keyderive.BoundaryProcess, suite.SM4, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token, control, keys := faulty(t, c.change)
 			under := importBackup(t, token)
-			if name == "without a backup " {
+			if name == "without a backup" {
 				under = WithoutBackup()
 			}
-			made := 0
+			made, copied := 0, Wrapped(nil)
 			spec := func() KeySpec {
 				made++
 				return newSpec(fmt.Sprintf("gd/load/%d", made), keyderive.KindLoad, c.alg, c.boundary)
@@ -95,12 +97,26 @@ func TestAMakingIsWholeOrNothing(t *testing.T) {
 				if err == nil {
 					assert.Equal(t, under.none, wrapped == nil)
 				}
+				copied = wrapped
 				return spec, err
+			}
+			if name == "restored" || name == "restored sealed" {
+				generate = restoring(t, token, generate, &copied)
 			}
 			wholeOrNothing(t, token, control, generate)
 			contractComputes(t, suite.TDES, keys[0])
 			rulesKept(t, control)
 		})
+	}
+}
+
+// restoring restores one master again and again.
+func restoring(t *testing.T, token *Token, generate func() (KeySpec, error), copied *Wrapped) func() (KeySpec, error) {
+	spec, err := generate()
+	require.NoError(t, err)
+	require.NoError(t, token.DestroyMaster(context.Background(), spec.Label, spec.KCV))
+	return func() (KeySpec, error) {
+		return spec, token.RestoreMaster(context.Background(), spec, escrowed(t), *copied)
 	}
 }
 
@@ -186,7 +202,7 @@ func TestADestructionThatIsCutShortIsGoneOnWith(t *testing.T) {
 		calls := callsOf(t, control, func() { require.NoError(t, token.DestroyMaster(ctx, spec.Label, spec.KCV)) })
 		want := durable(t, token)
 		for _, fault := range faultsOf(calls) {
-			require.NoError(t, token.RestoreMaster(ctx, spec, under, wrapped))
+			require.NoError(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped))
 			macOf(t, keyOf(t, token, spec.Label)) // and an issuer-level key
 			control.Set(fault)
 			err := token.DestroyMaster(ctx, spec.Label, spec.KCV)
@@ -203,4 +219,19 @@ func TestADestructionThatIsCutShortIsGoneOnWith(t *testing.T) {
 			require.ErrorIs(t, err, ErrKeyNotFound)
 		}
 	}
+}
+
+// A making whose call hangs asks for a restart: a key that could leave may be in the token as long as the library is loaded. What the
+// call made when it came out at last is found under the label and the id.
+func TestAMakingThatHangsRestartsTheProcess(t *testing.T) {
+	token, control, _ := faulty(t, hanging)
+	under := importBackup(t, token)
+	spec := newSpec("gd/load/1", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken)
+	control.Set(hsmtest.Fault{Function: "C_UnwrapKey", From: 1, To: 1, Hang: hsmtest.HangForever})
+	_, _, err := token.GenerateMaster(context.Background(), spec, under)
+	require.ErrorIs(t, err, ErrUnavailable)
+	restarts(t, token)
+	assert.Equal(t, []string{spec.Label}, unfinished(token))
+	settle(t, token, control)
+	rulesKept(t, control)
 }

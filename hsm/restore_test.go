@@ -3,6 +3,7 @@ package hsm
 import (
 	"bytes"
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/miekg/pkcs11"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/keyblock"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
@@ -50,7 +52,7 @@ func TestRestoreIntoAnEmptyToken(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, under, importBackup(t, second))
 		for _, key := range keys {
-			require.NoError(t, second.RestoreMaster(ctx, key.spec, under, key.wrapped), key.spec.Label)
+			require.NoError(t, second.RestoreMaster(ctx, key.spec, escrowed(t), key.wrapped), key.spec.Label)
 			assert.Equal(t, key.mac, macOf(t, keyOf(t, second, key.spec.Label)), key.spec.Label)
 		}
 		require.NoError(t, second.Ready(ctx))
@@ -63,6 +65,8 @@ func TestRestoreRefusals(t *testing.T) {
 	ctx := context.Background()
 	token := openToken(t, configOf(hsmtest.NewToken(t)))
 	under := importBackup(t, token)
+	right, wrongKey := escrowed(t), secret.Copy(make([]byte, BackupKeySize))
+	t.Cleanup(wrongKey.Wipe)
 	for _, boundary := range []keyderive.Boundary{keyderive.BoundaryToken, keyderive.BoundaryProcess} {
 		spec, wrapped, err := token.GenerateMaster(ctx, newSpec("gd/load/1", keyderive.KindLoad, suite.TDES, boundary), under)
 		require.NoError(t, err)
@@ -79,37 +83,34 @@ func TestRestoreRefusals(t *testing.T) {
 		for _, c := range []struct {
 			name    string
 			spec    func(*KeySpec)
-			under   Backup
+			key     secret.Bytes
 			wrapped Wrapped
 			want    error
 		}{
-			{"another key's copy", nil, under, otherCopy, ErrWrapped},
-			{"another key's ciphertext", nil, under, forged, ErrKCVMismatch},
-			{"a flipped bit", nil, under, flipped, ErrWrapped},
-			{"cut", nil, under, wrapped[:len(wrapped)-1], ErrWrapped},
-			{"empty", nil, under, nil, ErrWrapped},
-			{"of another form", nil, under, append(Wrapped{2}, wrapped[1:]...), ErrWrapped},
-			{"another label", func(s *KeySpec) { s.Label = "gd/load/2" }, under, wrapped, ErrWrapped},
-			{"another kind", func(s *KeySpec) { s.Kind = keyderive.KindUnload }, under, wrapped, ErrWrapped},
-			{"another check value", func(s *KeySpec) { s.KCV[0] ^= 1 }, under, wrapped, ErrWrapped},
-			{"another backup key", nil, BackupUnder("escrow", kcv.Value{1, 2, 3}), wrapped, ErrWrapped},
-			{"a backup key that is not there", nil, BackupUnder("none", under.kcv), wrapped, ErrKeyNotFound},
-			{"no backup key", nil, WithoutBackup(), wrapped, ErrNoBackup},
-			{"nothing said", nil, Backup{}, wrapped, ErrNoBackup},
+			{"another key's copy", nil, right, otherCopy, ErrWrapped},
+			{"another key's ciphertext", nil, right, forged, ErrKCVMismatch},
+			{"a flipped bit", nil, right, flipped, ErrWrapped},
+			{"cut", nil, right, wrapped[:len(wrapped)-1], ErrWrapped},
+			{"empty", nil, right, nil, ErrWrapped},
+			{"of another form", nil, right, append(Wrapped{2}, wrapped[1:]...), ErrWrapped},
+			{"another label", func(s *KeySpec) { s.Label = "gd/load/2" }, right, wrapped, ErrWrapped},
+			{"another kind", func(s *KeySpec) { s.Kind = keyderive.KindUnload }, right, wrapped, ErrWrapped},
+			{"another check value", func(s *KeySpec) { s.KCV[0] ^= 1 }, right, wrapped, ErrWrapped},
+			{"another backup key", nil, wrongKey, wrapped, ErrWrapped},
 		} {
 			t.Run(boundary.String()+" "+c.name, func(t *testing.T) {
 				spec := spec
 				if c.spec != nil {
 					c.spec(&spec)
 				}
-				assert.ErrorIs(t, token.RestoreMaster(ctx, spec, c.under, c.wrapped), c.want)
+				assert.ErrorIs(t, token.RestoreMaster(ctx, spec, c.key, c.wrapped), c.want)
 				_, err := token.Key(spec.Label)
 				assert.ErrorIs(t, err, ErrKeyNotFound)
 				assert.Equal(t, before, objects(t, token))
 			})
 		}
 		assert.Equal(t, uint64(1), token.Stats().Generation, "none of it is a fault of the device")
-		require.NoError(t, token.RestoreMaster(ctx, spec, under, wrapped))
+		require.NoError(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped))
 		require.NoError(t, token.DestroyMaster(ctx, spec.Label, spec.KCV))
 	}
 }
@@ -144,11 +145,12 @@ func TestBackupKeys(t *testing.T) {
 		"extractable": {pkcs11.CKA_EXTRACTABLE: true},
 		"encrypts":    {pkcs11.CKA_ENCRYPT: true},
 		"decrypts":    {pkcs11.CKA_DECRYPT: true},
+		"unwraps":     {pkcs11.CKA_UNWRAP: true},
 		"wraps not":   {pkcs11.CKA_WRAP: false},
 		"short":       {pkcs11.CKA_VALUE: bytesOf(t, backupBytes)[:16]},
 	} {
 		name := string(bytes.ReplaceAll([]byte(label), []byte(" "), []byte("-")))
-		all := map[uint]any{pkcs11.CKA_KEY_TYPE: pkcs11.CKK_AES, pkcs11.CKA_DERIVE: false, pkcs11.CKA_WRAP: true, pkcs11.CKA_UNWRAP: true}
+		all := map[uint]any{pkcs11.CKA_KEY_TYPE: pkcs11.CKK_AES, pkcs11.CKA_DERIVE: false, pkcs11.CKA_WRAP: true}
 		for kind, value := range change {
 			all[kind] = value
 		}
@@ -157,9 +159,16 @@ func TestBackupKeys(t *testing.T) {
 		assert.ErrorIs(t, err, ErrAttributes, label)
 	}
 	createRaw(t, token, rawKey(backupPrefix+"escrow", bytesOf(t, backupBytes), map[uint]any{pkcs11.CKA_KEY_TYPE: pkcs11.CKK_AES, pkcs11.CKA_DERIVE: false,
-		pkcs11.CKA_WRAP: true, pkcs11.CKA_UNWRAP: true}))
+		pkcs11.CKA_WRAP: true}))
 	_, _, err = token.GenerateMaster(ctx, newSpec("gd/load/1", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken), under)
 	assert.ErrorIs(t, err, ErrAmbiguous)
+	assert.ErrorIs(t, token.DestroyBackupKey(ctx, "escrow", under.kcv), ErrAmbiguous)
+
+	other, err := token.ImportBackupKey(ctx, "next", key)
+	require.NoError(t, err)
+	assert.ErrorIs(t, token.DestroyBackupKey(ctx, "next", kcv.Value{1}), ErrKCVMismatch)
+	require.NoError(t, token.DestroyBackupKey(ctx, "next", other))
+	assert.ErrorIs(t, token.DestroyBackupKey(ctx, "next", other), ErrKeyNotFound)
 }
 
 // Who makes a master says what becomes of its copy, and no key that is not made has a check value.
@@ -192,4 +201,53 @@ func TestGenerateRefusals(t *testing.T) {
 	_, _, err = token.GenerateMaster(ctx, other, WithoutBackup())
 	assert.ErrorIs(t, err, ErrExists)
 	macOf(t, keyOf(t, token, made.Label))
+}
+
+// The holder of the PIN, with the catalogue's copies, has no key by the backup key: it does not unwrap.
+func TestTheBackupKeyDoesNotUnwrap(t *testing.T) {
+	for title, noKeyWrap := range map[string]bool{"key wrap": false, "ECB": true} {
+		t.Run(title, func(t *testing.T) {
+			config := configOf(hsmtest.NewToken(t))
+			config.Profile.NoKeyWrap = noKeyWrap
+			token := openToken(t, config)
+			under := importBackup(t, token)
+			_, wrapped, err := token.GenerateMaster(context.Background(), newSpec("gd/load/1", keyderive.KindLoad, suite.TDES, keyderive.BoundaryCard), under)
+			require.NoError(t, err)
+			onAnchor(t, token, func(s *session) error {
+				object, err := s.find(pkcs11.CKO_SECRET_KEY, backupPrefix+"escrow")
+				require.NoError(t, err)
+				_, err = s.unwrap(pkcs11.CKM_AES_KEY_WRAP, object, wrapped[wrappedOffset:], pkcs11.CKK_GENERIC_SECRET, extractable, name{})
+				assert.ErrorContains(t, err, "CKR_KEY_FUNCTION_NOT_PERMITTED")
+				var block [aesBlock]byte
+				err = s.decrypt(pkcs11.CKM_AES_ECB, object, block[:], block[:])
+				assert.ErrorContains(t, err, "CKR_KEY_FUNCTION_NOT_PERMITTED")
+				return nil
+			})
+		})
+	}
+}
+
+// A master that came in a key block has its copy before its final form, and comes back from it.
+func TestKeyBlockWithBackup(t *testing.T) {
+	ctx := context.Background()
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	under := importBackup(t, token)
+	transport := importTransport(t, token, "t", keyblock.CipherAES256)
+	spec := specOf(t, "gd/load/1", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)
+	header, err := MasterHeader(spec, 1, transport)
+	require.NoError(t, err)
+	master := secretOf(t, loadMaster)
+	defer master.Wipe()
+	block, err := WrapKeyBlock(ctx, transport, header, master)
+	require.NoError(t, err)
+	_, _, err = token.ImportKeyBlockWithBackup(ctx, transport, spec, 1, block, Backup{})
+	require.ErrorIs(t, err, ErrNoBackup)
+	_, wrapped, err := token.ImportKeyBlockWithBackup(ctx, transport, spec, 1, block, under)
+	require.NoError(t, err)
+	require.NoError(t, token.DestroyMaster(ctx, spec.Label, spec.KCV))
+	require.NoError(t, token.RestoreMaster(ctx, spec, escrowed(t), wrapped))
+	contractComputes(t, suite.TDES, keyOf(t, token, spec.Label))
+	inventory := inventoryOf(t, token)
+	assert.Empty(t, inventory.Compare([]KeySpec{spec}), "a transport key is no difference")
+	assert.True(t, slices.ContainsFunc(inventory.Objects, func(o Object) bool { return o.Kind == ObjectTransport && o.Label == transportPrefix+"t" }))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/miekg/pkcs11"
 
@@ -177,62 +176,4 @@ func (sc *Scratch) destroy(s *session) error {
 	}
 	sc.objects = nil
 	return err
-}
-
-// loans counts what uses the objects of a key that may end before its generation: Lends, and the jobs that a cancelled Lend leaves in
-// the token. A handle that was destroyed under a running job would end production's generation.
-type loans struct {
-	last func() // called once it is closed and no longer used; of a replay's key it destroys it
-
-	mu     sync.Mutex // guards what follows
-	n      int
-	closed bool
-	ended  chan struct{} // of idle
-}
-
-func (l *loans) begin() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return errOver
-	}
-	l.n++
-	return nil
-}
-
-// hold is one more use, by one who has one.
-func (l *loans) hold() {
-	l.mu.Lock()
-	l.n++
-	l.mu.Unlock()
-}
-
-func (l *loans) drop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.n--; l.n == 0 && l.closed {
-		go l.last() // not on this goroutine, which may be a worker's
-	}
-}
-
-// close reports whether nothing uses the key: its closer destroys it.
-func (l *loans) close() (idle bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	return l.n == 0
-}
-
-// idle closes it, and returns a channel that is closed when nothing uses the key.
-func (l *loans) idle() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended == nil {
-		ended := make(chan struct{})
-		l.ended, l.last, l.closed = ended, func() { close(ended) }, true
-		if l.n == 0 {
-			close(ended)
-		}
-	}
-	return l.ended
 }

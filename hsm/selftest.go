@@ -269,7 +269,7 @@ func (t *tester) seal(by sealing) error {
 func (t *tester) keyWrap(p Profile) error {
 	value := secret.Take(unhex(testWrapKey))
 	defer value.Wipe()
-	object, err := t.own(t.session.create(pkcs11.CKK_AES, p.backupRights(), name{}, value))
+	object, err := t.own(t.session.create(pkcs11.CKK_AES, p.wrapRight()|p.unwrapRight(), name{}, value))
 	if err != nil {
 		return err
 	}

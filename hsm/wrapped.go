@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
 // Wrapped is the copy of a master under a backup key, for the catalogue and the backup. It is ciphertext, and needs no care but to be
@@ -49,13 +50,17 @@ func (w Wrapped) BackupKCV() (kcv.Value, error) {
 }
 
 // open checks what is in clear and returns the ciphertext.
-func (w Wrapped) open(spec *KeySpec, under Backup) ([]byte, error) {
+func (w Wrapped) open(spec *KeySpec, key secret.Bytes) ([]byte, error) {
 	made, err := w.BackupKCV()
 	if err != nil {
 		return nil, err
 	}
-	if made != under.kcv {
-		return nil, fmt.Errorf("%w: it was made under the backup key %v, not %v", ErrWrapped, made, under.kcv)
+	got, err := BackupCheckValue(key)
+	if err != nil {
+		return nil, err
+	}
+	if made != got {
+		return nil, fmt.Errorf("%w: it was made under the backup key %v, not %v", ErrWrapped, made, got)
 	}
 	binding := spec.binding()
 	if subtle.ConstantTimeCompare(w[bindingOffset:wrappedOffset], binding[:]) != 1 {

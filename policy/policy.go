@@ -48,6 +48,13 @@ const (
 
 	ListKeySets Operation = "ListKeySets"
 
+	// Replay compares recorded MACs with the keys: whoever may call it learns whether they are equal, and never a MAC.
+	Replay           Operation = "Replay"
+	ListEntries      Operation = "ListEntries"
+	ReadEntry        Operation = "ReadEntry"
+	ProveEntry       Operation = "ProveEntry"
+	LatestCheckpoint Operation = "LatestCheckpoint"
+	ExportEntries    Operation = "ExportEntries"
 	// About what officers decide on, which is of no one key set.
 	ProposeChange Operation = "ProposeChange"
 	ApproveChange Operation = "ApproveChange"
@@ -72,7 +79,8 @@ func Operations() []Operation {
 		VerifyTac, VerifyTacs, SignCommand, AuthenticateCard,
 		PersonaliseCard, PersonalisePSAM,
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
-		ListKeySets,
+		ListKeySets, Replay,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
 		ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers,
 	}
 }
@@ -107,7 +115,11 @@ var rights = map[Role][]Operation{
 		UnlockCard, GetTransaction, ListTransactions, ListKeySets,
 		ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers,
 	},
-	Auditor: {GetTransaction, ListTransactions, ListKeySets, ListChanges, ReadChange, ListOfficers},
+	Auditor: {
+		GetTransaction, ListTransactions, ListKeySets, Replay,
+		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
+		ListChanges, ReadChange, ListOfficers,
+	},
 }
 
 // Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the

@@ -43,29 +43,11 @@ type ListedKey struct {
 // that may see none is denied.
 func (s *Signer) ListKeySets(ctx context.Context, caller policy.Caller) ([]ListedKeySet, error) {
 	return withKeys(ctx, s, func(s view) ([]ListedKeySet, error) {
-		var grants []policy.Grant
-		var sets []*keySet
-		var denied error
-		for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
-			grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.ListKeySets, KeySet: name})
-			if err != nil {
-				denied = err
-				continue
-			}
-			grants, sets = append(grants, grant), append(sets, s.keys.sets[name])
-		}
-		if len(sets) > 0 {
-			return s.listKeySets(ctx, caller, grants, sets)
-		}
-		if denied == nil { // a signer without key sets has none to decide on
-			denied = &policy.Denied{Reason: "this signer has no key set"}
-		}
-		entry := s.entry(caller, policy.Grant{}, policy.ListKeySets, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
-		entry.Policy = s.policy.Digest()
-		if err := s.record(ctx, entry); err != nil {
+		grants, sets, err := s.permitSome(ctx, caller, policy.ListKeySets)
+		if err != nil {
 			return nil, err
 		}
-		return nil, denied
+		return s.listKeySets(ctx, caller, grants, sets)
 	})
 }
 
@@ -77,6 +59,32 @@ func (s *Signer) EachKey(yield func(audit.Key, custody.KeyState)) {
 			yield(key.Key.Key, key.State)
 		}
 	}
+}
+
+// permitSome asks the policy for every key set, and returns those that the caller may use, in the order of their names, with the grant for
+// each. Where there is none, the denial is recorded and returned.
+func (s view) permitSome(ctx context.Context, caller policy.Caller, op policy.Operation) (grants []policy.Grant, sets []*keySet, err error) {
+	var denied error
+	for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
+		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: name})
+		if err != nil {
+			denied = err
+			continue
+		}
+		grants, sets = append(grants, grant), append(sets, s.keys.sets[name])
+	}
+	if len(sets) > 0 {
+		return grants, sets, nil
+	}
+	if denied == nil { // a signer without key sets has none to decide on
+		denied = &policy.Denied{Reason: "this signer has no key set"}
+	}
+	entry := s.entry(caller, policy.Grant{}, op, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
+	entry.Policy = s.policy.Digest()
+	if err := s.record(ctx, entry); err != nil {
+		return nil, nil, err
+	}
+	return nil, nil, denied
 }
 
 // outcomeListed is how a look at the key sets ends; its entry names them.

@@ -40,12 +40,14 @@ type Config struct {
 	// Reload gives the newest catalogue to Use. It is called when an operation found that officers changed the catalogue meanwhile,
 	// by several goroutines at once. nil: nothing is followed.
 	Reload         func(context.Context) error
+	Sealed         SealedRecord      // nil: auditors are shown none
 	SettlementLife time.Duration     // 0: DefaultSettlementLife
 	ChallengeLife  time.Duration     // 0: DefaultChallengeLife
 	SessionLife    time.Duration     // 0: DefaultSessionLife
 	Now            func() time.Time  // nil: the system's clock
 	Random         io.Reader         // nil: crypto/rand; terminal numbers and settlement ids
 	Alarm          func(audit.Event) // nil: none; called after an alarm's entry is durable
+	Past           Past              // what Replay reads; nil: nothing can be replayed
 	Ledger         ledger.Ledger     // the zero value, which applies every rule; nothing else can be made outside its tests
 }
 
@@ -67,6 +69,11 @@ type service struct {
 	random io.Reader
 	alarm  func(audit.Event)
 	ledger ledger.Ledger
+
+	sealed    SealedRecord
+	past      Past
+	replaying chan struct{}                              // holds the one replay that runs
+	rest      func(context.Context, time.Duration) error // between the entries of a replay
 }
 
 // New validates the configuration.
@@ -76,6 +83,7 @@ func New(c Config) (*Signer, error) {
 	}
 	s := &Signer{reload: c.Reload, office: c.Office, service: &service{
 		policy: c.Policy, store: c.Store, life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
+		sealed: c.Sealed, past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
 	}}
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
 	if s.life == 0 {
@@ -120,13 +128,16 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 			return caller, nil
 		}
 		if failed := s.record(ctx, audit.Entry{
-			Event: "Identify", Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
+			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
 		}); failed != nil {
 			return caller, failed
 		}
 		return caller, err
 	})
 }
+
+// identifyEvent is that of a caller who is no client.
+const identifyEvent audit.Event = "Identify"
 
 const outcomeDenied = "PERMISSION_DENIED"
 

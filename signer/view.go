@@ -64,6 +64,13 @@ func (s *Signer) view() view {
 	}
 }
 
+// looking is the view of an operation that only looks at the record: what it answers rests on no key's state, so that a change of officers
+// meanwhile does not undo it.
+func (s *Signer) looking() view {
+	v := s.view()
+	return view{v.service, &snapshot{sets: v.keys.sets}}
+}
+
 // Use makes the key sets of a revision those that operations from now on go by. An older revision than the one in use is left alone:
 // of two that follow the catalogue at once, the newer stays.
 func (s *Signer) Use(revision uint64, sets []KeySet) error {

@@ -145,18 +145,19 @@ func (s *SQLite) gather(group []*waiting) []*waiting {
 
 // writer owns the one writing connection and its prepared statements; only the write goroutine uses it.
 type writer struct {
-	on    connection
-	do    *statements
-	stats *CommitStats
+	on     connection
+	do     *statements
+	stats  *CommitStats
+	recent *recent
 }
 
-func newWriter(ctx context.Context, db *sql.DB, stats *CommitStats) (*writer, error) {
+func newWriter(ctx context.Context, db *sql.DB, stats *CommitStats, recent *recent) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// A group outlives each caller's context, and so does what it runs.
-	return &writer{on: connection{context.WithoutCancel(ctx), conn}, do: newStatements(), stats: stats}, nil
+	return &writer{on: connection{context.WithoutCancel(ctx), conn}, do: newStatements(), stats: stats, recent: recent}, nil
 }
 
 // commit runs a group as one transaction and answers every caller after it. A failure of the transaction fails all of
@@ -226,5 +227,9 @@ func (w *writer) transact(group []*waiting, outcomes []error) (err error) {
 			return err
 		}
 	}
-	return w.do.commit.run(w.on)
+	if err := w.do.commit.run(w.on); err != nil {
+		return err
+	}
+	w.recent.add(b.first, b.lines)
+	return nil
 }

@@ -42,6 +42,7 @@ func contract(t *testing.T, e engine) {
 		{"settlements", contractSettlements},
 		{"lists", contractLists},
 		{"sealing", contractSealing},
+		{"pruning", contractPruning},
 		{"terminals", contractTerminals},
 		{"purchases", contractPurchases},
 		{"sessions", contractSessions},

@@ -33,6 +33,7 @@ type SQLite struct {
 	failed  error         // what the writer met when it stopped; read after stopped
 	closing sync.Once
 	commits CommitStats
+	recent  recent
 }
 
 // queueLength bounds the changes that wait for a commit; beyond it Commit waits with its context.
@@ -73,7 +74,7 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
-	w, err := newWriter(ctx, writer, &s.commits)
+	w, err := newWriter(ctx, writer, &s.commits, &s.recent)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), lists.Close(), readers.Close(), writer.Close())
 	}

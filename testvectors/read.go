@@ -1,6 +1,8 @@
 package testvectors
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -46,7 +48,11 @@ func readEmbedded(name string) (File, error) {
 // Load reads one file of vectors and checks all of it: a File that it returns has a vector, and each vector all that its
 // operation needs. An error names the vector and the field.
 func Load(r io.Reader) (File, error) {
-	document, err := readDocument(r)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return File{}, fmt.Errorf("vector file: %w", err)
+	}
+	document, err := readDocument(bytes.NewReader(text))
 	if err != nil {
 		return File{}, err
 	}
@@ -70,7 +76,9 @@ func Load(r io.Reader) (File, error) {
 	case len(list) == 0:
 		return File{}, errors.New("vector file: no vector")
 	}
-	return readVectors(list, source)
+	file, err := readVectors(list, source)
+	file.SHA256 = sha256.Sum256(text)
+	return file, err
 }
 
 func readVectors(list []any, source string) (File, error) {

@@ -22,7 +22,7 @@ func Replay(ctx context.Context, engine Engine, file File) (Report, error) {
 		if err != nil {
 			checks = v.failAll(err)
 		}
-		report.add(v, engine.Name(), v.account(checks))
+		report.add(v, file.Name, engine.Name(), v.account(checks))
 	}
 	return report, nil
 }

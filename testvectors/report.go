@@ -14,6 +14,15 @@ import (
 type Report struct {
 	Rows     []Row // one for each operation, algorithm and target, in that order
 	Failures []Failure
+	Vectors  []Result // one for each vector and target, in the order of their replay
+}
+
+// Result is what became of one vector: its values by their outcomes.
+type Result struct {
+	ID     string
+	Source string
+	File   string // its name
+	Row           // of this vector alone
 }
 
 // Row counts the vectors of one operation and algorithm on one target, and what became of their values.
@@ -40,7 +49,7 @@ type Failure struct {
 }
 
 // add counts one vector.
-func (r *Report) add(v *Vector, target string, checks []check) {
+func (r *Report) add(v *Vector, file, target string, checks []check) {
 	row := Row{Operation: v.Operation, Algorithm: v.Algorithm, Target: target, Vectors: 1}
 	for _, c := range checks {
 		switch c.outcome {
@@ -56,6 +65,7 @@ func (r *Report) add(v *Vector, target string, checks []check) {
 		}
 	}
 	r.addRow(row)
+	r.Vectors = append(r.Vectors, Result{ID: v.ID, Source: v.Source, File: file, Row: row})
 }
 
 func (r *Report) addRow(row Row) {
@@ -89,6 +99,7 @@ func (r *Report) Merge(other Report) {
 		r.addRow(row)
 	}
 	r.Failures = append(r.Failures, other.Failures...)
+	r.Vectors = append(r.Vectors, other.Vectors...)
 }
 
 // Holds reports whether there was something to compare and all of it held.

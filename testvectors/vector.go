@@ -10,7 +10,8 @@ import (
 
 // File is one file of vectors, read and checked.
 type File struct {
-	Name    string // of an embedded file; empty for one that Load read
+	Name    string   // of an embedded file; empty for one that Load read
+	SHA256  [32]byte // of its bytes
 	Vectors []Vector
 }
 

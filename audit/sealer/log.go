@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -14,6 +15,7 @@ import (
 // log is the sealed log as it is open: its last checkpoint, its right edge, and the bundle that is not full yet.
 type log struct {
 	checkpoint tiles.Checkpoint // published; the zero value before the first
+	signed     string           // the one that was there when it was opened, as it is signed; "" without one
 	edge       *tiles.Edge
 	tail       []byte // the partial bundle
 
@@ -32,7 +34,7 @@ func (s *Sealer) open(ctx context.Context, sealed audit.Sealed, entries uint64) 
 			return nil, refuse("%s: %w", s.config.Folder, err)
 		}
 	}
-	l.checkpoint.Origin = s.key.Name()
+	l.signed, l.checkpoint.Origin = string(signed), s.key.Name()
 	switch size := l.checkpoint.Size; {
 	case size > sealed.Size:
 		return nil, refuse("the log has %d entries, the database marks %d as sealed: the database was set back or is another's",
@@ -59,7 +61,7 @@ func (s *Sealer) open(ctx context.Context, sealed audit.Sealed, entries uint64) 
 	}
 	for _, index := range []uint64{full - 1, s.suspect} {
 		if index < full {
-			if _, err := s.compare(ctx, tiles.Bundle(index, tiles.Width)); err != nil {
+			if err := s.compareKept(ctx, tiles.Bundle(index, tiles.Width)); err != nil {
 				s.suspect = index
 				return nil, err
 			}
@@ -108,23 +110,47 @@ func (s *Sealer) compare(ctx context.Context, bundle tiles.Tile) (data []byte, e
 	return data, nil
 }
 
-// comparedAtOnce bounds the bundles that a round compares.
-const comparedAtOnce = 16
+// The share of an interval in which a round goes on with the comparison of the whole log, when it had little to seal, and when entries
+// come fast: their callers want the processor. One bundle is compared in each round in any case, so that it comes to an end.
+const (
+	idleShare = 4
+	busyShare = 20
+)
 
 // compareSome goes on with the comparison of the whole log.
 func (s *Sealer) compareSome(ctx context.Context) error {
-	for range comparedAtOnce {
-		if s.log.compared >= s.log.compareTo {
-			return nil
-		}
-		if _, err := s.compare(ctx, tiles.Bundle(s.log.compared, tiles.Width)); err != nil {
+	share := s.config.Interval / idleShare
+	if s.busy {
+		share = s.config.Interval / busyShare
+	}
+	for began := time.Now(); s.log.compared < s.log.compareTo; {
+		if err := s.compareKept(ctx, tiles.Bundle(s.log.compared, tiles.Width)); err != nil {
 			s.suspect = s.log.compared
 			return err
 		}
 		s.log.compared++
+		if time.Since(began) > share {
+			break
+		}
 	}
 	return nil
 }
+
+// compareKept compares a full bundle; entries that were pruned from the database, which may happen meanwhile, are compared with their
+// leaf hashes alone.
+func (s *Sealer) compareKept(ctx context.Context, bundle tiles.Tile) error {
+	_, compared := s.compare(ctx, bundle)
+	if !errors.Is(compared, errMissing) {
+		return compared
+	}
+	pruned, err := s.config.Record.Pruned(ctx)
+	if err == nil && bundle.Index*tiles.Width >= pruned {
+		err = compared
+	}
+	return err
+}
+
+var errMissing = errors.New("is missing")
 
 // entries reads n entries of the database from an index on; they are there, one after another, or the error says which is not.
 func (s *Sealer) entries(ctx context.Context, from uint64, n int) (lines [][]byte, err error) {
@@ -139,7 +165,7 @@ func (s *Sealer) entries(ctx context.Context, from uint64, n int) (lines [][]byt
 		return len(lines) < n
 	})
 	if err == nil && len(lines) < n {
-		err = refuse("entry %d of the database is missing", next)
+		err = refuse("entry %d of the database %w", next, errMissing)
 	}
 	return lines, err
 }
@@ -152,9 +178,12 @@ func (s *Sealer) seal(ctx context.Context, sealed audit.Sealed, to uint64) error
 	if from < sealed.Size {
 		to = min(to, sealed.Size)
 	}
-	lines, err := s.entries(ctx, from, int(to-from))
-	if err != nil {
-		return err
+	lines := s.config.Record.RecentEntries(from, int(to-from))
+	if lines == nil {
+		var err error
+		if lines, err = s.entries(ctx, from, int(to-from)); err != nil {
+			return err
+		}
 	}
 	files, err := l.add(lines)
 	if err != nil {
@@ -181,10 +210,11 @@ func (s *Sealer) seal(ctx context.Context, sealed audit.Sealed, to uint64) error
 	if err != nil {
 		return err
 	}
-	if err := s.config.Folder.PublishCheckpoint(signed); err != nil {
+	if err := s.publish(signed); err != nil {
 		return err
 	}
 	l.checkpoint = next
+	s.tell(signed)
 	return s.drop(files)
 }
 

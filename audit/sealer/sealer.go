@@ -18,7 +18,7 @@
 // It signs nothing, alarms, and tries again every second when the log is ahead of the database's mark (a database that was
 // set back), when the log's checkpoint is of another key, when the right edge of the tiles has another root than the checkpoint, when a tile is
 // there with another content, and when an entry of the database is not the one that was sealed: the newest are compared whenever it
-// begins, and all of them, a few thousand a second, once after each start.
+// begins, and all of them once after each start, in the time that traffic leaves.
 package sealer
 
 import (
@@ -39,6 +39,11 @@ import (
 type Record interface {
 	// Entries calls yield with each entry from an index on, in order, until it returns false.
 	Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error
+	// RecentEntries returns n entries from an index on when the database still has them in memory as they were committed, else nil. It may
+	// forget those before.
+	RecentEntries(from uint64, n int) [][]byte
+	// Pruned is the index before which sealed entries may have been deleted.
+	Pruned(ctx context.Context) (before uint64, err error)
 	// Sealing returns how far the record is sealed, and how many entries it has.
 	Sealing(ctx context.Context) (sealed audit.Sealed, entries uint64, err error)
 	// TakeSealing takes or renews the lease, or returns audit.ErrLeaseHeld. A term of zero gives it back.
@@ -56,8 +61,10 @@ type Config struct {
 	Key   func(ctx context.Context) (note.Signer, note.Verifier, error)
 	Log   *slog.Logger
 	Alarm func(audit.Event)
+	// Published, when not nil, is told each checkpoint that is published, and the newest when the log is opened. It does not wait.
+	Published func(signed string)
 
-	Interval time.Duration // between rounds when there is nothing more to seal; 0: 200 ms
+	Interval time.Duration // between rounds; three times as long from begin to begin while entries come fast; 0: 200 ms
 	Term     time.Duration // of the lease; 0: 5 s
 	// LastRounds is how long the sealer may go on when it is told to stop; 0: 5 s.
 	LastRounds time.Duration
@@ -77,6 +84,13 @@ const (
 	late       = 10 * time.Second // an entry that waits for longer is an alarm
 	largest    = 64 * tiles.Width // entries of one round: their bytes are in memory
 	lastRounds = 5 * time.Second
+)
+
+// Each round costs the disk some synchronised writes, which the database waits for too. So while entries come fast, rounds begin three
+// intervals apart and seal more each: that is still within a second.
+const (
+	busyRound     = tiles.Width / 2 // entries of a round from which on they come fast
+	busyIntervals = 3
 )
 
 // Status is how the sealing stands.
@@ -102,8 +116,11 @@ type Sealer struct {
 	lease   audit.Lease
 	renewed time.Time
 	log     *log   // nil before it is opened, and after an error: then all is read anew
+	busy    bool   // that entries come fast, by the last round
 	suspect uint64 // a bundle to compare first: one that was not what was sealed
 	alarmed bool   // that it is late
+
+	publishing sync.Mutex // held while the checkpoint's file is replaced
 
 	mu     sync.Mutex // guards status
 	status Status
@@ -130,9 +147,30 @@ func (s *Sealer) Status() Status {
 	return s.status
 }
 
+// Cosigned adds a witness's signature lines to the published checkpoint, when it still is the one that they are of. Any goroutine may call
+// it while Run runs.
+func (s *Sealer) Cosigned(c tiles.Checkpoint, w *tiles.Witness, lines string) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	return s.config.Folder.AddCosignature(c, w, lines)
+}
+
+func (s *Sealer) publish(signed string) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	return s.config.Folder.PublishCheckpoint(signed)
+}
+
+func (s *Sealer) tell(signed string) {
+	if s.config.Published != nil && signed != "" {
+		s.config.Published(signed)
+	}
+}
+
 // Run seals until ctx ends, then seals what is there, and gives the lease back.
 func (s *Sealer) Run(ctx context.Context) {
 	for ctx.Err() == nil {
+		began := time.Now()
 		more, err := s.round(ctx)
 		if ctx.Err() != nil {
 			break
@@ -144,6 +182,8 @@ func (s *Sealer) Run(ctx context.Context) {
 			wait = afterError
 		case more:
 			continue
+		case s.busy:
+			wait = busyIntervals*s.config.Interval - time.Since(began)
 		}
 		select {
 		case <-time.After(wait):
@@ -192,7 +232,9 @@ func (s *Sealer) round(ctx context.Context) (more bool, err error) {
 		if s.log, err = s.open(ctx, sealed, entries); err != nil {
 			return false, err
 		}
+		s.tell(s.log.signed)
 	}
+	s.busy = s.log.edge.Size()+busyRound <= entries
 	if s.log.edge.Size() < entries {
 		if err := s.seal(ctx, sealed, min(entries, s.log.edge.Size()+largest)); err != nil {
 			return false, err

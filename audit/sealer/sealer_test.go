@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,46 @@ func TestSealsWithinASecond(t *testing.T) {
 	lease, err := s.TakeSealing(t.Context(), audit.Lease{Holder: "another"}, time.Now(), time.Second)
 	require.NoError(t, err, "the lease was given back")
 	assert.EqualValues(t, 2, lease.Fence)
+}
+
+// What is sealed is what was committed, whatever somebody has made of it in the database since; and the next start finds the difference.
+func TestSealsWhatWasCommitted(t *testing.T) {
+	p := place(t.TempDir())
+	s := p.open(t)
+	require.NoError(t, record(t.Context(), s, 300))
+	require.NoError(t, once(t, config(p, s, &alarms{})).Err)
+	require.NoError(t, record(t.Context(), s, 10))
+	edit(t, p, `UPDATE audit_entries SET entry = replace(entry, 'APPROVED', 'REFUSED') WHERE idx = 305`)
+	require.NoError(t, once(t, config(p, s, &alarms{})).Err)
+	entries, err := p.folder().Entries(tiles.Bundle(1, 54))
+	require.NoError(t, err)
+	assert.Contains(t, string(entries[305-256]), "APPROVED")
+	refused(t, p, s, "entry 305 of the database is not the one that was sealed")
+}
+
+// While entries come fast rounds are few: each covers what came in three intervals.
+func TestRoundsAreFewUnderLoad(t *testing.T) {
+	p := place(t.TempDir())
+	s := p.open(t)
+	var published atomic.Uint64
+	c := config(p, s, &alarms{})
+	c.Interval = 0 // its own
+	c.Published = func(string) { published.Add(1) }
+	ctx, stop := context.WithCancel(t.Context())
+	sealing := sealer.New(c)
+	ended := make(chan struct{})
+	go func() { sealing.Run(ctx); close(ended) }()
+	began := time.Now()
+	for time.Since(began) < 3*time.Second {
+		require.NoError(t, record(t.Context(), s, 400)) // of which one in a round is fast, on any machine
+		time.Sleep(50 * time.Millisecond)
+	}
+	took := time.Since(began)
+	stop()
+	<-ended
+	require.NoError(t, sealing.Status().Err)
+	require.Zero(t, sealing.Status().Unsealed())
+	assert.LessOrEqual(t, published.Load(), uint64(took/(400*time.Millisecond))+3, "rounds are 600 ms apart")
 }
 
 // Two nodes with a folder each and one database: one seals, the other takes over when it stops, and its own folder catches up.

@@ -7,6 +7,7 @@
 //	DIR/tile/1/004                   256 hashes, each the root of a full tile of the level below; and so on
 //	DIR/tile/entries/x001/234        the entries themselves: each two bytes of length, big-endian, then the encoding (package audit)
 //	DIR/tile/entries/x001/235.p/7    likewise, while the bundle is not full
+//	DIR/cosigned/1a2b3c4d            the newest checkpoint that a witness signed, by the hash of his key
 //
 // A number is written in groups of three digits, all but the last after an "x". What is full never changes. What is partial is
 // kept until its full tile is sealed, so that whoever has just read an older checkpoint finds its tiles.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -80,8 +78,10 @@ func (f Folder) Entries(t Tile) ([][]byte, error) {
 }
 
 // Checkpoint reads the newest checkpoint, as it is signed; empty when there is none.
-func (f Folder) Checkpoint() ([]byte, error) {
-	signed, err := os.ReadFile(f.place(checkpointName))
+func (f Folder) Checkpoint() ([]byte, error) { return f.read(checkpointName) }
+
+func (f Folder) read(name string) ([]byte, error) {
+	signed, err := os.ReadFile(f.place(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -110,90 +110,6 @@ func (f Folder) Edge(c Checkpoint) (*Edge, error) {
 		return nil, fmt.Errorf("the tiles of the right edge have the root %v, the checkpoint of size %d says %v", root, c.Size, c.Root)
 	}
 	return e, nil
-}
-
-// ErrOther is the error of a file that is there with another content.
-var ErrOther = errors.New("is there with another content")
-
-// File is a tile or bundle to be written.
-type File struct {
-	Tile Tile
-	Data []byte
-}
-
-// Write makes files durable: each is written beside its place, synchronised and renamed, then the folders are synchronised. A
-// file that is there already, of a sealer that was stopped before its checkpoint, must be the same, byte for byte.
-func (f Folder) Write(files []File) error {
-	folders := map[string]bool{}
-	for _, file := range files {
-		name := file.Tile.Path()
-		there, err := os.ReadFile(f.place(name))
-		switch {
-		case err == nil && bytes.Equal(there, file.Data):
-		case err == nil:
-			return fmt.Errorf("%s %w: %s", name, ErrOther, file.Tile.Covers())
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
-		default:
-			if err := f.put(name, file.Data); err != nil {
-				return err
-			}
-		}
-		for folder := path.Dir(name); !folders[folder]; folder = path.Dir(folder) {
-			folders[folder] = true // the last is ".": the log's own
-		}
-	}
-	return f.syncFolders(folders)
-}
-
-// PublishCheckpoint replaces the checkpoint, durably. Everything that it covers must be there before.
-func (f Folder) PublishCheckpoint(signed string) error {
-	if err := f.put(checkpointName, []byte(signed)); err != nil {
-		return err
-	}
-	return syncFolder(string(f))
-}
-
-// put writes a file beside its place and renames it. A rest of an earlier try is written over.
-func (f Folder) put(name string, data []byte) (err error) {
-	place := f.place(name)
-	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
-		return err
-	}
-	file, err := os.OpenFile(place+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(place+".new", place)
-}
-
-func (f Folder) syncFolders(folders map[string]bool) error {
-	names := make([]string, 0, len(folders))
-	for name := range folders {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int { return len(b) - len(a) }) // the deepest first
-	for _, name := range names {
-		if err := syncFolder(f.place(name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func syncFolder(name string) error {
-	folder, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // DropPartials removes the partial forms of a tile that is full and sealed.

@@ -2,6 +2,7 @@ package tiles
 
 import (
 	"fmt"
+	"iter"
 	"strconv"
 )
 
@@ -66,6 +67,26 @@ func Level(level int, size uint64) (full uint64, width int) {
 	}
 	hashes := size >> (8 * level)
 	return hashes / Width, int(hashes % Width)
+}
+
+// Since yields the tiles and bundles that a tree of a size has and one of a smaller size had not: full ones, and the partial ones at its
+// right edge.
+func Since(before, size uint64) iter.Seq[Tile] {
+	return func(yield func(Tile) bool) {
+		for level := entriesLevel; level < maxLevel; level++ {
+			of := max(level, 0)
+			had, _ := Level(of, before)
+			full, width := Level(of, size)
+			for index := had; index < full; index++ {
+				if !yield(Tile{level, index, Width}) {
+					return
+				}
+			}
+			if width > 0 && !yield(Tile{level, full, width}) {
+				return
+			}
+		}
+	}
 }
 
 // maxLevel bounds the levels of a tree of 2^64 entries.

@@ -7,7 +7,8 @@
 // The key's signature covers the root of the tree, and the root every entry and its place. So any change of an entry, its place or
 // its number shows against the checkpoint, and is named as near as the tiles tell. Who has the key can sign another log, and
 // who serves the files can serve an old checkpoint with its tiles: each such log is whole in itself. Only a checkpoint that was saved
-// elsewhere before shows it. Without one the report says that this was not checked.
+// elsewhere before shows it, or one that witnesses signed: they sign only what goes on from what they signed before. Without either the
+// report says that this was not checked.
 package verifier
 
 import (
@@ -36,6 +37,7 @@ const (
 	CutOrOld     Kind = "cut-or-old"    // the log is shorter than the saved checkpoint
 	Rewritten    Kind = "rewritten"     // the log does not begin with what the saved checkpoint says
 	Fork         Kind = "fork"          // two checkpoints of one size
+	NotCosigned  Kind = "not-cosigned"  // fewer witnesses signed a checkpoint of the log than are asked for
 )
 
 // Finding is one thing that is wrong, in words.
@@ -48,6 +50,7 @@ type Finding struct {
 type Report struct {
 	Checkpoint tiles.Checkpoint
 	Saved      *tiles.Checkpoint // nil without one
+	Witnessed  []Witnessed       // of the witnesses that are asked for and signed
 	Entries    uint64            // that were read and have their leaf hashes
 	Tiles      uint64            // of hashes that were read
 	Findings   []Finding

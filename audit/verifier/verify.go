@@ -19,6 +19,12 @@ type Config struct {
 	Folder tiles.Folder
 	Key    note.Verifier
 	Saved  []byte // a signed checkpoint of the same log, kept elsewhere; nil without one
+	// Witnesses are keys of those who sign the log's checkpoints too, none twice. Quorum of them must have signed one that is here; 0: all.
+	Witnesses []*tiles.Witness
+	Quorum    int
+	// WitnessedSince is when they must have signed last, or later; zero: any time.
+	WitnessedSince time.Time
+	Signed         []byte // the signed checkpoint to verify under; nil: the folder's newest
 	// KnownClock holds indexes of entries whose step back in time is known, and no finding.
 	KnownClock []uint64
 	// Progress, when not nil, is called now and then.
@@ -45,11 +51,12 @@ func Verify(ctx context.Context, config Config) (*Report, error) {
 // verification is one run.
 type verification struct {
 	Config
-	report *Report
-	known  map[uint64]bool
-	levels []level // above level 0
-	blind  bool    // hashes of the tree are not known: its root says nothing
-	newest time.Time
+	report  *Report
+	anchors []anchor
+	known   map[uint64]bool
+	levels  []level // above level 0
+	blind   bool    // hashes of the tree are not known: its root says nothing
+	newest  time.Time
 }
 
 // level is the tile of a level that is being filled: its hashes as the log claims them. What the tiles below come to was
@@ -58,7 +65,14 @@ type level struct{ claimed []tlog.Hash }
 
 func (v *verification) checkpoints() error {
 	r := v.report
-	signed, err := v.Folder.Checkpoint()
+	kept, err := v.kept() // before the checkpoint: a signer that writes to the folder publishes that first
+	if err != nil {
+		return err
+	}
+	signed := v.Signed
+	if signed == nil {
+		signed, err = v.Folder.Checkpoint()
+	}
 	switch {
 	case err != nil:
 		return err
@@ -72,26 +86,18 @@ func (v *verification) checkpoints() error {
 		return nil
 	}
 	r.Checkpoint = opened
+	if v.Saved != nil {
+		saved, err := tiles.OpenCheckpoint(v.Saved, v.Key)
+		if err != nil {
+			r.find(kindOf(err), "the saved checkpoint: %v", err)
+			return nil
+		}
+		r.Saved = &saved
+		v.anchor(saved, "the saved checkpoint")
+	}
+	v.witnesses(signed, kept)
 	if v.Saved == nil {
-		r.Unchecked = append(r.Unchecked,
-			"that the tail was not cut, nor an old checkpoint served as new: the log may have had more entries",
-			"that the log was not rewritten as a whole, with the database, and signed again by who has the key",
-			"that nobody was shown another log of the same size (a fork)")
-		return nil
-	}
-	saved, err := tiles.OpenCheckpoint(v.Saved, v.Key)
-	if err != nil {
-		r.find(kindOf(err), "the saved checkpoint: %v", err)
-		return nil
-	}
-	r.Saved = &saved
-	switch {
-	case saved.Size > r.Checkpoint.Size:
-		r.find(CutOrOld, "the log has %d entries, the saved checkpoint %d: its tail was cut, or an old checkpoint is served as new",
-			r.Checkpoint.Size, saved.Size)
-	case saved.Size == r.Checkpoint.Size && saved.Root != r.Checkpoint.Root:
-		r.find(Fork, "two checkpoints of size %d, both signed: the log's has the root %v, the saved one %v",
-			saved.Size, r.Checkpoint.Root, saved.Root)
+		v.unchecked()
 	}
 	return nil
 }
@@ -169,8 +175,10 @@ func (v *verification) walk(ctx context.Context) error {
 	for loaded := range ahead {
 		b := <-loaded
 		claimed = v.bundle(b)
-		if saved := v.report.Saved; saved != nil && saved.Size/tiles.Width == b.tile.Index {
-			v.saved(claimed[:min(len(claimed), int(saved.Size%tiles.Width))])
+		for _, a := range v.anchors {
+			if a.Size/tiles.Width == b.tile.Index {
+				v.compareAnchor(a, claimed[:min(len(claimed), int(a.Size%tiles.Width))])
+			}
 		}
 		if !b.tile.Partial() {
 			v.up(1, b.tile.Index, tiles.TileRoot(claimed))
@@ -193,18 +201,6 @@ func (v *verification) end(claimed []tlog.Hash) {
 	if root := v.root(c.Size, claimed); !v.blind && root != c.Root {
 		v.report.find(WrongRoot, "the tiles have the root %v, the checkpoint of size %d says %v: entries and hashes were replaced together, "+
 			"in the tiles of the right edge", root, c.Size, c.Root)
-	}
-}
-
-// saved compares the tree at the size of the saved checkpoint.
-func (v *verification) saved(claimed []tlog.Hash) {
-	saved := v.report.Saved
-	if saved.Size >= v.report.Checkpoint.Size {
-		return // the two were compared: the same root, a fork, or a log that is shorter
-	}
-	if root := v.root(saved.Size, claimed); !v.blind && root != saved.Root {
-		v.report.find(Rewritten, "the first %d entries have the root %v, the saved checkpoint says %v: the log was rewritten before entry %d",
-			saved.Size, root, saved.Root, saved.Size)
 	}
 }
 

@@ -36,6 +36,9 @@ func (d *database) Entries(_ context.Context, from uint64, yield func(uint64, []
 	return nil
 }
 
+func (*database) RecentEntries(uint64, int) [][]byte       { return nil }
+func (d *database) Pruned(context.Context) (uint64, error) { return 0, nil }
+
 func (d *database) Sealing(context.Context) (audit.Sealed, uint64, error) {
 	return d.sealed, uint64(len(d.lines)), nil
 }

@@ -16,15 +16,20 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit/verifier"
 )
 
-// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network.
+// auditCmd is what an auditor does with the sealed record: files in, a verdict out; no token, no database, no network. Replay asks a
+// signer, and so do those that take --server; prune works on a signer's database.
 type auditCmd struct {
 	Verify     auditVerifyCmd     `cmd:"" help:"Verify a whole sealed log. Ends with 0 only when all held."`
 	Prove      auditProveCmd      `cmd:"" help:"Write one entry with the proof that it is in the log."`
 	CheckProof auditCheckProofCmd `cmd:"" help:"Verify such a proof. Ends with 0 only when it holds."`
 	List       auditListCmd       `cmd:"" help:"List sealed entries, a line each."`
 	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
+	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint, to be saved."`
 	Approvals  auditApprovalsCmd  `cmd:"" help:"Write every approval of the record with its signature, for ssh-keygen -Y verify."`
 	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
+	Replay     auditReplayCmd     `cmd:"" help:"Have the signer compare the record with its keys. Ends with 0 only when nothing differs."`
+	Archive    auditArchiveCmd    `cmd:"" help:"Copy the sealed log to another folder, and verify the copy."`
+	Prune      auditPruneCmd      `cmd:"" help:"Delete sealed and archived entries from a signer's database."`
 }
 
 // keyFlag is the log's public key: all that is believed.
@@ -46,10 +51,13 @@ func (f keyFlag) verifier() (note.Verifier, error) {
 type auditVerifyCmd struct {
 	Dir        string `arg:"" help:"Folder of the log, such as .pursekeeper/audit." type:"existingdir"`
 	keyFlag    `embed:""`
-	Checkpoint string   `help:"A checkpoint of this log that you saved before: finds a cut tail, an old checkpoint, a rewritten log and a fork." type:"existingfile" placeholder:"SAVED"`
-	KnownClock []uint64 `help:"Indexes of entries at which a clock was set back, as you know: no finding." placeholder:"INDEX"`
-	JSON       bool     `help:"Write the report as JSON."`
-	Quiet      bool     `help:"Show no progress." short:"q"`
+	Checkpoint string        `help:"A checkpoint of this log that you saved before: finds a cut tail, an old checkpoint, a rewritten log and a fork." type:"existingfile" placeholder:"SAVED"`
+	Witness    []string      `help:"Key of a witness, NAME+HASH+KEY or a file with it, who must have signed the log's checkpoint; repeatable. Finds a rewritten log and a fork." placeholder:"KEY"`
+	Witnesses  int           `help:"So many of them are enough; 0 for all." placeholder:"N"`
+	Within     time.Duration `name:"witnessed-within" help:"They must have signed last so long ago at most, such as 1h: finds an old checkpoint served as new." placeholder:"TIME"`
+	KnownClock []uint64      `help:"Indexes of entries at which a clock was set back, as you know: no finding." placeholder:"INDEX"`
+	JSON       bool          `help:"Write the report as JSON."`
+	Quiet      bool          `help:"Show no progress." short:"q"`
 }
 
 // errDamaged ends the process with 1; what is wrong is printed before.
@@ -66,6 +74,9 @@ func (c *auditVerifyCmd) Run(ctx context.Context) error {
 		if config.Saved, err = os.ReadFile(c.Checkpoint); err != nil {
 			return err
 		}
+	}
+	if err := c.witnesses(&config); err != nil {
+		return err
 	}
 	if !c.Quiet && isTerminal(os.Stderr) {
 		config.Progress = func(done, of uint64) { fmt.Fprintf(os.Stderr, "\r%d of %d entries", done, of) }
@@ -87,7 +98,41 @@ func (c *auditVerifyCmd) Run(ctx context.Context) error {
 	return err
 }
 
-// terminal reports whether a file is one, for progress.
+// witnesses reads the keys of witnesses: none twice, for one key under two names is one witness.
+func (c *auditVerifyCmd) witnesses(config *verifier.Config) error {
+	for _, text := range c.Witness {
+		key, err := tiles.ParseWitness(text)
+		if err != nil {
+			data, readErr := os.ReadFile(text)
+			if readErr != nil {
+				return fmt.Errorf("--witness: %w", errors.Join(err, readErr))
+			}
+			if key, err = tiles.ParseWitness(strings.TrimSpace(string(data))); err != nil {
+				return fmt.Errorf("--witness %s: %w", text, err)
+			}
+		}
+		for _, other := range config.Witnesses {
+			if key.Same(other) {
+				return fmt.Errorf("--witness: %s and %s have one key: one witness", other.Name(), key.Name())
+			}
+		}
+		config.Witnesses = append(config.Witnesses, key)
+	}
+	switch {
+	case c.Witnesses < 0 || c.Witnesses > len(c.Witness):
+		return fmt.Errorf("--witnesses: %d, expected 0 to %d, the keys that are given", c.Witnesses, len(c.Witness))
+	case c.Within != 0 && len(c.Witness) == 0:
+		return errors.New("--witnessed-within: has no use without --witness")
+	case c.Within > 0:
+		config.WitnessedSince = time.Now().Add(-c.Within)
+	case c.Within < 0:
+		return fmt.Errorf("--witnessed-within: %v, expected a time such as 1h", c.Within)
+	}
+	config.Quorum = c.Witnesses
+	return nil
+}
+
+// isTerminal reports whether a file is one, for progress.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
@@ -108,6 +153,9 @@ func printReport(out io.Writer, r *verifier.Report, key note.Verifier, took time
 	if r.Saved != nil {
 		fmt.Fprintf(out, "saved        %d entries, root %v\n", r.Saved.Size, r.Saved.Root)
 	}
+	for _, w := range r.Witnessed {
+		fmt.Fprintf(out, "witnessed    by %s+%s, %d entries, at %s by its clock\n", w.Name, w.KeyHash, w.Checkpoint.Size, w.Time.Format(time.RFC3339))
+	}
 	if !r.Held() {
 		fmt.Fprintf(out, "read         %d entries as they were sealed, %d tiles, in %v\n", r.Entries, r.Tiles, took.Round(time.Millisecond))
 		return
@@ -118,7 +166,7 @@ func printReport(out io.Writer, r *verifier.Report, key note.Verifier, took time
 	for _, not := range r.Unchecked {
 		fmt.Fprintf(out, "NOT CHECKED  %s\n", not)
 	}
-	if len(r.Unchecked) > 0 {
+	if r.Saved == nil && len(r.Unchecked) > 0 {
 		fmt.Fprintln(out, "             A checkpoint saved before, elsewhere, checks these: --checkpoint SAVED. Save today's for the next time.")
 	}
 	fmt.Fprintf(out, "read         %d entries, %d tiles, in %v\n", r.Entries, r.Tiles, took.Round(time.Millisecond))
@@ -134,26 +182,31 @@ func heldChecks(r *verifier.Report) []string {
 	if r.Saved != nil {
 		held = append(held, fmt.Sprintf("the log begins with the %d entries of the saved checkpoint: not cut, not rewritten, no fork of it", r.Saved.Size))
 	}
+	for _, w := range r.Witnessed {
+		held = append(held, fmt.Sprintf("the log begins with the %d entries that the witness %s signed, who signs only what goes on from what he signed: "+
+			"not rewritten, and no fork of it signed by him", w.Checkpoint.Size, w.Name))
+	}
 	return held
 }
 
 type auditProveCmd struct {
-	Index uint64 `arg:"" help:"Index of the entry: auditIndex of an answer."`
-	Dir   string `help:"Folder of the log." default:".pursekeeper/audit" type:"existingdir"`
-	Key   string `help:"The log's verifier key, or its file. Left out: DIR.pub."`
-	Out   string `help:"File to write, which must not be there; ends in .tlog-proof by custom." required:"" type:"path"`
+	Index       uint64 `arg:"" help:"Index of the entry: auditIndex of an answer."`
+	auditFolder `embed:""`
+	Out         string `help:"File to write, which must not be there; ends in .tlog-proof by custom." required:"" type:"path"`
 }
 
-// Run takes the proof from the tiles, checks it, and writes it.
-func (c *auditProveCmd) Run() error {
-	if c.Key == "" {
-		c.Key = strings.TrimRight(c.Dir, "/") + ".pub"
-	}
-	key, err := keyFlag{c.Key}.verifier()
+// Run takes the proof from the tiles, or from a signer, checks it, and writes it.
+func (c *auditProveCmd) Run(ctx context.Context) error {
+	log, err := c.log()
 	if err != nil {
 		return err
 	}
-	proof, err := verifier.Prove(tiles.Folder(c.Dir), key, c.Index)
+	var proof *verifier.Proof
+	if c.Server == "" {
+		proof, err = verifier.Prove(log.Folder, log.Key, c.Index)
+	} else if proof, err = c.prove(ctx, c.Index); err == nil {
+		_, _, err = proof.Check(log.Key)
+	}
 	if err != nil {
 		return err
 	}

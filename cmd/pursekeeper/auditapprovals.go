@@ -29,7 +29,7 @@ func (c *auditApprovalsCmd) Run(ctx context.Context) error {
 	officers := map[string]string{} // the keys as the record has registered them so far
 	proposed := map[string]custody.Change{}
 	approvals, wrong := 0, 0
-	err := c.each(ctx, 0, func(index uint64, _ []byte, e audit.Entry) error {
+	err := c.each(ctx, auditFilter{}, func(index uint64, _ []byte, e audit.Entry) error {
 		if e.Change == nil {
 			return nil
 		}

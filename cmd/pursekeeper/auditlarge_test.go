@@ -52,6 +52,8 @@ func (g *generated) Entries(_ context.Context, from uint64, yield func(uint64, [
 	return nil
 }
 
+func (g *generated) Pruned(context.Context) (uint64, error) { return 0, nil }
+
 func (g *generated) Sealing(context.Context) (audit.Sealed, uint64, error) {
 	return g.sealed, g.entries, nil
 }
@@ -60,6 +62,8 @@ func (g *generated) TakeSealing(_ context.Context, lease audit.Lease, _ time.Tim
 	lease.Fence = 1
 	return lease, nil
 }
+
+func (*generated) RecentEntries(uint64, int) [][]byte { return nil }
 
 func (g *generated) MarkSealed(_ context.Context, _ audit.Lease, sealed audit.Sealed) error {
 	g.sealed = sealed

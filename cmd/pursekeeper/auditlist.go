@@ -11,76 +11,47 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
+	"github.com/pursekeeper/pursekeeper/audit/verifier"
 )
 
-// auditFolder is a sealed log to read. Its checkpoint and each entry's leaf hash are compared; whether all of the log is what was
-// signed is what verify says.
+// auditFolder is a sealed log to read (verifier.Log), or a signer that shows its own.
 type auditFolder struct {
-	Dir string `help:"Folder of the sealed log." default:".pursekeeper/audit" type:"existingdir"`
-	Key string `help:"The log's verifier key, or its file. Left out: DIR.pub."`
+	Dir         string `help:"Folder of the sealed log." default:".pursekeeper/audit" type:"path"`
+	Key         string `help:"The log's verifier key, or its file. Left out: DIR.pub."`
+	auditRemote `embed:""`
 }
 
-// each calls yield with the entries that are under the checkpoint, from an index on, until it returns an error.
-func (f auditFolder) each(ctx context.Context, from uint64, yield func(index uint64, line []byte, e audit.Entry) error) error {
+// log opens the folder.
+func (f auditFolder) log() (verifier.Log, error) {
 	if f.Key == "" {
 		f.Key = strings.TrimRight(f.Dir, "/") + ".pub"
 	}
 	key, err := keyFlag{f.Key}.verifier()
-	if err != nil {
-		return err
-	}
-	folder := tiles.Folder(f.Dir)
-	signed, err := folder.Checkpoint()
-	if err != nil {
-		return err
-	}
-	checkpoint, err := tiles.OpenCheckpoint(signed, key)
-	if err != nil {
-		return err
-	}
-	for at := from; at < checkpoint.Size; at = (at/tiles.Width + 1) * tiles.Width {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := bundleOf(folder, checkpoint.Size, at, yield); err != nil {
-			return err
-		}
-	}
-	return nil
+	return verifier.Log{Folder: tiles.Folder(f.Dir), Key: key}, err
 }
 
-func bundleOf(folder tiles.Folder, size, from uint64, yield func(uint64, []byte, audit.Entry) error) error {
-	full, width := tiles.Level(0, size)
-	bundle := tiles.Bundle(from/tiles.Width, tiles.Width)
-	if bundle.Index == full {
-		bundle.Width = width
+// each calls yield with the entries that are under the checkpoint and that the filter chooses, until it returns an error.
+func (f auditFolder) each(ctx context.Context, filter auditFilter, yield func(index uint64, line []byte, e audit.Entry) error) error {
+	if f.Server != "" {
+		return f.list(ctx, filter, yield)
 	}
-	entries, err := folder.Entries(bundle)
+	log, err := f.log()
 	if err != nil {
 		return err
 	}
-	hashes, err := folder.Hashes(tiles.Tile{Index: bundle.Index, Width: bundle.Width})
+	_, checkpoint, err := log.Checkpoint()
 	if err != nil {
 		return err
 	}
-	for i := from % tiles.Width; i < uint64(len(entries)); i++ {
-		index := bundle.Index*tiles.Width + i
-		if tlog.RecordHash(entries[i]) != hashes[i] {
-			return fmt.Errorf("entry %d is not the one that was sealed: run audit verify", index)
+	query := filter.query()
+	return log.Each(ctx, filter.From, checkpoint.Size, func(index uint64, line []byte, e audit.Entry) error {
+		if !query.Matches(e) {
+			return nil
 		}
-		e, err := audit.Decode(entries[i])
-		if err != nil {
-			return fmt.Errorf("entry %d: %w", index, err)
-		}
-		if err := yield(index, entries[i], e); err != nil {
-			return err
-		}
-	}
-	return nil
+		return yield(index, line, e)
+	})
 }
 
 // auditFilter chooses entries.
@@ -100,15 +71,15 @@ type auditFilter struct {
 
 var errEnough = errors.New("enough")
 
-// each calls yield with what the filter chooses.
-func (f auditFilter) each(ctx context.Context, folder auditFolder, yield func(uint64, []byte, audit.Entry) error) error {
-	query := audit.Query{KeySet: f.Set, Card: f.Card, Terminal: f.Terminal, Client: f.Client, Key: f.WithKey, Event: audit.Event(f.Operation),
+func (f auditFilter) query() audit.Query {
+	return audit.Query{KeySet: f.Set, Card: f.Card, Terminal: f.Terminal, Client: f.Client, Key: f.WithKey, Event: audit.Event(f.Operation),
 		Outcome: f.Outcome, Since: f.Since, Until: f.Until}
+}
+
+// each calls yield with what the filter chooses, as many as it says.
+func (f auditFilter) each(ctx context.Context, folder auditFolder, yield func(uint64, []byte, audit.Entry) error) error {
 	found := uint64(0)
-	err := folder.each(ctx, f.From, func(index uint64, line []byte, e audit.Entry) error {
-		if !query.Matches(e) {
-			return nil
-		}
+	err := folder.each(ctx, f, func(index uint64, line []byte, e audit.Entry) error {
 		if err := yield(index, line, e); err != nil {
 			return err
 		}
@@ -187,25 +158,36 @@ func (c *auditShowCmd) Run(ctx context.Context) error {
 	if c.Card != "" {
 		return c.life(ctx, os.Stdout)
 	}
-	shown := false
-	err := c.each(ctx, *c.Index, func(index uint64, line []byte, _ audit.Entry) error {
-		shown = true
-		var pretty strings.Builder
-		encoder := json.NewEncoder(&pretty)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(json.RawMessage(line)); err != nil {
-			return err
-		}
-		fmt.Printf("entry %d\n%s", index, pretty.String())
+	line, err := c.entry(ctx, *c.Index)
+	if err != nil {
+		return err
+	}
+	var pretty strings.Builder
+	encoder := json.NewEncoder(&pretty)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(json.RawMessage(line)); err != nil {
+		return err
+	}
+	fmt.Printf("entry %d\n%s", *c.Index, pretty.String())
+	return nil
+}
+
+// entry finds one entry.
+func (f auditFolder) entry(ctx context.Context, index uint64) (entry []byte, err error) {
+	if f.Server != "" {
+		return f.read(ctx, index)
+	}
+	err = f.each(ctx, auditFilter{From: index}, func(_ uint64, line []byte, _ audit.Entry) error {
+		entry = line
 		return errEnough
 	})
-	if err == nil && !shown {
-		err = fmt.Errorf("entry %d is not sealed", *c.Index)
+	if err == nil {
+		err = fmt.Errorf("entry %d is not sealed", index)
 	}
 	if errors.Is(err, errEnough) {
-		return nil
+		err = nil
 	}
-	return err
+	return entry, err
 }
 
 // life is a card's page: what was asked of it, in order, with what each answer proved of what was before.
@@ -243,6 +225,9 @@ var csvColumns = []string{"index", "time", "event", "outcome", "client", "role",
 
 // Run writes to standard output.
 func (c *auditExportCmd) Run(ctx context.Context) error {
+	if c.Format == "jsonl" && c.Server != "" && c.Limit == 0 {
+		return c.export(ctx, c.auditFilter, os.Stdout)
+	}
 	if c.Format == "jsonl" {
 		return c.auditFilter.each(ctx, c.auditFolder, func(index uint64, line []byte, _ audit.Entry) error {
 			_, err := fmt.Printf("{\"index\":%d,\"entry\":%s}\n", index, line)

@@ -17,14 +17,18 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/audit/sealer"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
+	"github.com/pursekeeper/pursekeeper/audit/witness"
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-// sealing is a node's sealer, which runs from newNode to close, and the key of its checkpoints.
+// sealing is a node's sealer with what offers its checkpoints to witnesses, which run from newNode to close, and the key of its checkpoints.
 type sealing struct {
 	sealer *sealer.Sealer
+	offers *witness.Offerer
 	stop   context.CancelFunc
 	ended  chan struct{}
 
@@ -57,9 +61,10 @@ func (n *node) seal(ctx context.Context) {
 	if err != nil {
 		host = "localhost"
 	}
+	n.sealing.offers = n.offerer()
 	n.sealing.sealer = sealer.New(sealer.Config{
 		Folder: tiles.Folder(n.config.Audit.Directory), Holder: host + ":" + n.config.Audit.Directory, Record: n.store, Log: n.log, Alarm: n.alarm,
-		LastRounds: min(signingTime, n.config.ShutdownTimeout),
+		LastRounds: min(signingTime, n.config.ShutdownTimeout), Published: n.sealing.offers.Published,
 		Key: func(ctx context.Context) (note.Signer, note.Verifier, error) {
 			key, err := n.checkpointKey(ctx)
 			if err != nil {
@@ -72,8 +77,18 @@ func (n *node) seal(ctx context.Context) {
 	n.sealing.ended = make(chan struct{})
 	go func() {
 		defer close(n.sealing.ended)
-		n.sealing.sealer.Run(ctx)
+		var both sync.WaitGroup
+		both.Go(func() { n.sealing.offers.Run(ctx) })
+		both.Go(func() { n.sealing.sealer.Run(ctx) })
+		both.Wait()
 	}()
+}
+
+// past is the sealed record, as replays read it.
+func (n *node) past() *past.Reader {
+	return &past.Reader{Database: n.store, Folder: tiles.Folder(n.config.Audit.Directory), Key: func(ctx context.Context) (note.Verifier, error) {
+		return n.checkpointKey(ctx)
+	}}
 }
 
 // endSealing seals what is there and ends; before the store and the token do.
@@ -100,7 +115,7 @@ func (n *node) checkpointKey(ctx context.Context) (*checkpointKey, error) {
 	if n.sealing.key != nil {
 		return n.sealing.key, nil
 	}
-	key, err := n.tokenCheckpointKey(ctx)
+	key, err := tokenSigningKey(ctx, n.token, n.config.Audit.Origin)
 	if errors.Is(err, keyderive.ErrUnsupported) && n.config.Token.Development {
 		key, err = softwareCheckpointKey(n.config.Audit.Directory+".key", n.config.Audit.Origin)
 		if err == nil {
@@ -117,12 +132,13 @@ func (n *node) checkpointKey(ctx context.Context) (*checkpointKey, error) {
 	return key, nil
 }
 
-func (n *node) tokenCheckpointKey(ctx context.Context) (*checkpointKey, error) {
-	pair, err := n.token.SigningKey(ctx, "audit")
+// tokenSigningKey is the key of a token that signs checkpoints, and reports.
+func tokenSigningKey(ctx context.Context, token *hsm.Token, origin string) (*checkpointKey, error) {
+	pair, err := token.SigningKey(ctx, "audit")
 	if err != nil {
 		return nil, err
 	}
-	return newCheckpointKey(n.config.Audit.Origin, keyInToken, pair.Public(), func(message []byte) ([]byte, error) {
+	return newCheckpointKey(origin, keyInToken, pair.Public(), func(message []byte) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), signingTime) // note.Signer has no context
 		defer cancel()
 		return pair.Sign(ctx, message)

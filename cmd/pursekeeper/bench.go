@@ -53,6 +53,11 @@ type loadFigures struct {
 	InProcessP50Millis float64 `json:"inProcessP50Millis"`
 	InProcessP99Millis float64 `json:"inProcessP99Millis"`
 	InProcessCPUMicros float64 `json:"inProcessCPUMicros"`
+	UnsealedPerSecond  float64 `json:"unsealedPerSecond"`
+	UnsealedRatio      float64 `json:"unsealedRatio"`
+	UnsealedP50Millis  float64 `json:"unsealedP50Millis"`
+	UnsealedP99Millis  float64 `json:"unsealedP99Millis"`
+	UnsealedCPUMicros  float64 `json:"unsealedCPUMicros"`
 	MTLSPerSecond      float64 `json:"mtlsPerSecond"`
 	MTLSRatio          float64 `json:"mtlsRatio"`
 	MTLSP50Millis      float64 `json:"mtlsP50Millis"`
@@ -111,6 +116,11 @@ func (c *benchLoadCmd) measure(ctx context.Context, cfg *config.Config, folder d
 	if err := c.inProcess(ctx, n, deck, &f); err != nil {
 		return f, err
 	}
+	n.endSealing()
+	if err := c.unsealed(ctx, n, deck, &f); err != nil {
+		return f, err
+	}
+	n.seal(ctx)
 	return f, c.overMTLS(ctx, n, deck, folder, &f)
 }
 
@@ -137,22 +147,15 @@ func (f *loadFigures) bare(ctx context.Context, cfg *config.Config, length time.
 	return nil
 }
 
-// inProcess measures the signer's own operation: permission, token, durable record.
+// inProcess measures the signer's own operation: permission, token, durable record, and the sealer beside it.
 func (c *benchLoadCmd) inProcess(ctx context.Context, n *node, deck *deck, f *loadFigures) error {
-	caller, err := n.signer.Identify(ctx, []string{platformIdentity})
-	if err != nil {
-		return err
-	}
 	stop, err := profile(c.Profile)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	before := n.store.Stats().Groups.Load()
-	run, err := deck.run(ctx, c.Callers, c.For, func(ctx context.Context, r signer.LoadRequest) (string, error) {
-		a, err := n.signer.AuthorizeLoad(ctx, caller, r)
-		return string(a.Outcome), err
-	})
+	run, err := c.authorize(ctx, n, deck)
 	if err != nil {
 		return err
 	}
@@ -161,6 +164,29 @@ func (c *benchLoadCmd) inProcess(ctx context.Context, n *node, deck *deck, f *lo
 	f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
 	f.LoadsPerCommit = float64(run.count()) / float64(n.store.Stats().Groups.Load()-before)
 	return nil
+}
+
+// unsealed measures the same while nothing is sealed: what the sealer costs is the difference.
+func (c *benchLoadCmd) unsealed(ctx context.Context, n *node, deck *deck, f *loadFigures) error {
+	run, err := c.authorize(ctx, n, deck)
+	if err != nil {
+		return err
+	}
+	f.UnsealedPerSecond = run.perSecond()
+	f.UnsealedRatio = f.UnsealedPerSecond / f.BareLoopPerSecond
+	f.UnsealedP50Millis, f.UnsealedP99Millis, f.UnsealedCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
+	return nil
+}
+
+func (c *benchLoadCmd) authorize(ctx context.Context, n *node, deck *deck) (lap, error) {
+	caller, err := n.signer.Identify(ctx, []string{platformIdentity})
+	if err != nil {
+		return lap{}, err
+	}
+	return deck.run(ctx, c.Callers, c.For, func(ctx context.Context, r signer.LoadRequest) (string, error) {
+		a, err := n.signer.AuthorizeLoad(ctx, caller, r)
+		return string(a.Outcome), err
+	})
 }
 
 // overMTLS measures the same over gRPC, TLS 1.3 and client certificates, with the client in this process.
@@ -210,6 +236,7 @@ func (f loadFigures) print(out io.Writer) {
 		fmt.Fprintf(out, "%-31s %8.0f %7.2f %8.2f %8.2f %11.0f\n", name, rate, ratio, p50, p99, cpu)
 	}
 	row("AuthorizeLoad in process", f.InProcessPerSecond, f.InProcessRatio, f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros)
+	row("the same, not sealed", f.UnsealedPerSecond, f.UnsealedRatio, f.UnsealedP50Millis, f.UnsealedP99Millis, f.UnsealedCPUMicros)
 	row("AuthorizeLoad over mTLS, unary", f.MTLSPerSecond, f.MTLSRatio, f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros)
 	row("AuthorizeLoad over Transact", f.StreamPerSecond, f.StreamRatio, f.StreamP50Millis, f.StreamP99Millis, f.StreamCPUMicros)
 	fmt.Fprintf(out, "\n%.1f loads in one commit\n", f.LoadsPerCommit)

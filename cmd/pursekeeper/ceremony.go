@@ -103,9 +103,9 @@ func (p *papers) complete(ctx context.Context, w warrant, made custody.Made, det
 }
 
 type ceremonyRunCmd struct {
-	File      string `arg:"" help:"The ceremony's file." type:"existingfile"`
-	Config    string `help:"Configuration file of the signer. make-components needs none." type:"existingfile"`
-	vaultFlag `embed:""`
+	File       string `arg:"" help:"The ceremony's file." type:"existingfile"`
+	Config     string `help:"Configuration file of the signer. make-components needs none." type:"existingfile"`
+	shareFlags `embed:""`
 }
 
 // Run holds the ceremony and writes its record.
@@ -172,7 +172,7 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 			fmt.Fprintf(os.Stderr, "pursekeeper: %v\n", closed) // what was done is done
 		}
 	}()
-	room.vault = c.vaultFlag
+	room.shares = c.shareFlags
 	w, err := room.approved(ctx, record.Plan)
 	if err != nil {
 		return err

@@ -125,7 +125,7 @@ func createBackup(ctx context.Context, room *strongroom, screen *console, w warr
 	}
 	if plan.Vault != "" {
 		backup.Shares = make([]custody.Share, 1)
-		backup.Shares[0], err = room.vault.share(ctx, plan.Vault, backup.Recipient, seed)
+		backup.Shares[0], err = room.shares.share(ctx, plan.Vault, backup.Recipient, seed)
 	} else {
 		backup.Shares, err = escrow.Split(rand.Reader, seed, plan.Threshold, holders)
 	}

@@ -20,7 +20,9 @@ var cipherOf = map[int]keyblock.Cipher{
 	112: keyblock.CipherTDES2, 168: keyblock.CipherTDES3, 128: keyblock.CipherAES128, 192: keyblock.CipherAES192, 256: keyblock.CipherAES256,
 }
 
+// transportSpec is how the token finds and checks a transport key. Of a check value of five bytes it compares the first three.
 func transportSpec(name string, bits int, value string) (spec hsm.TransportSpec, err error) {
+	value = value[:min(len(value), 2*kcv.Size)]
 	spec = hsm.TransportSpec{Name: name, Cipher: cipherOf[bits]}
 	spec.KCV, err = kcv.Parse(value)
 	return spec, err
@@ -126,10 +128,6 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err != nil {
 		return made, nil, err
 	}
-	copies, err := under(*w.catalogue.Backup)
-	if err != nil {
-		return made, nil, err
-	}
 	wrapped, err := hex.DecodeString(key.Wrapped)
 	if err != nil {
 		return made, nil, err
@@ -144,7 +142,12 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err := ceremony.ConfirmSubject(ctx, screen, plan); err != nil {
 		return made, nil, err
 	}
-	block, err := room.token.ExportKeyBlock(ctx, spec, copies, wrapped, transport, byte(plan.Name.Version))
+	opens, err := room.backupKey(ctx, *w.catalogue.Backup)
+	if err != nil {
+		return made, nil, fmt.Errorf("the key's copy: %w", err)
+	}
+	defer opens.Wipe()
+	block, err := hsm.ExportKeyBlock(ctx, spec, opens, wrapped, transport, byte(plan.Name.Version))
 	if err != nil {
 		return made, nil, err
 	}

@@ -8,7 +8,9 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/custody"
+	"github.com/pursekeeper/pursekeeper/custody/escrow"
 	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
 // under names a catalogue's backup key to the token.
@@ -22,14 +24,12 @@ func (r *strongroom) copyAnew(ctx context.Context, catalogue custody.Catalogue, 
 	if catalogue.Backup == nil {
 		return nil, nil
 	}
-	from, err := under(*catalogue.Backup)
-	if err != nil {
-		return nil, err
-	}
 	next, err := under(to)
 	if err != nil {
 		return nil, err
 	}
+	var from secret.Bytes
+	defer func() { from.Wipe() }()
 	for _, set := range catalogue.KeySets {
 		for _, k := range set.Keys {
 			if k.Wrapped == "" {
@@ -43,6 +43,11 @@ func (r *strongroom) copyAnew(ctx context.Context, catalogue custody.Catalogue, 
 			if err != nil {
 				return nil, fmt.Errorf("copy of %s: %w", k.Label, err)
 			}
+			if from.Len() == 0 { // asked for when there is a copy alone
+				if from, err = r.backupKey(ctx, *catalogue.Backup); err != nil {
+					return nil, fmt.Errorf("the copies there are: %w", err)
+				}
+			}
 			anew, err := r.token.CopyAnew(ctx, spec, from, wrapped, next)
 			if err != nil {
 				return nil, err
@@ -51,6 +56,16 @@ func (r *strongroom) copyAnew(ctx context.Context, catalogue custody.Catalogue, 
 		}
 	}
 	return keys, nil
+}
+
+// backupKey brings the bytes of a backup key back, which opens copies; the one in the token only makes them. The caller wipes it.
+func (r *strongroom) backupKey(ctx context.Context, backup custody.Backup) (secret.Bytes, error) {
+	seed, err := r.shares.seed(ctx, backup)
+	if err != nil {
+		return secret.Bytes{}, err
+	}
+	defer seed.Wipe()
+	return escrow.WrappingKey(seed)
 }
 
 // retire destroys the backup key that another took the place of. Backups that were made before are opened by their own shares.

@@ -83,6 +83,7 @@ func (n *node) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricSealed, float64(sealed.Sealed))
 	gauge(metricUnsealed, float64(sealed.Unsealed()))
 	gauge(metricWaits, age(sealed.Oldest))
+	n.collectWitnesses(ch)
 	ch <- prometheus.MustNewConstMetric(metricCommitting, prometheus.CounterValue, float64(commits.Nanoseconds.Load())/1e9)
 }
 

@@ -77,7 +77,8 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 		return n, err
 	}
 	n.signer, err = signer.New(signer.Config{
-		Office: n.office, Policy: rules, Store: n.store, KeySets: sets, Reload: n.reload, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+		Office: n.office, Policy: rules, Store: n.store, KeySets: sets, Reload: n.reload, Past: n.past(), Sealed: sealedRecord{n},
+		Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
 	})
 	if err != nil {
 		return n, err

@@ -9,11 +9,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/pursekeeper/pursekeeper/crypto/shamir"
-	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/custody/escrow"
 	"github.com/pursekeeper/pursekeeper/custody/recovery"
-	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
 
 // restoreCmd puts a backup into an empty token and an empty store.
@@ -21,10 +18,8 @@ type restoreCmd struct {
 	Config        string `help:"Configuration file that names the empty token and the empty store; or the store of the backup, when its token alone was lost." required:"" type:"existingfile"`
 	In            string `help:"The backup file." required:"" type:"existingfile"`
 	keyFlag       `embed:""`
-	Revision      uint64   `help:"The catalogue's revision that the file must hold: the newest that is known, so that an older file is not taken." required:""`
-	ShareIdentity []string `help:"An officer's identity: an age identity file, or an SSH private key. Once for each officer." type:"existingfile" placeholder:"FILE"`
-	vaultFlag     `embed:""`
-	TypeShares    bool   `help:"Ask at the terminal for shares that officers have decrypted themselves, until there are enough."`
+	Revision      uint64 `help:"The catalogue's revision that the file must hold: the newest that is known, so that an older file is not taken." required:""`
+	shareFlags    `embed:""`
 	Configuration string `name:"write-config" help:"Write the configuration that is in the backup to this file, which must not be there." type:"path" placeholder:"FILE"`
 }
 
@@ -85,37 +80,4 @@ func (c *restoreCmd) report(result recovery.Result) error {
 	}
 	fmt.Printf("wrote %s\n", c.Configuration)
 	return nil
-}
-
-// seed collects shares until there are enough. The caller wipes the seed.
-func (c *restoreCmd) seed(ctx context.Context, backup custody.Backup) (seed secret.Bytes, err error) {
-	if c.Vault != "" {
-		if len(c.ShareIdentity) > 0 || c.TypeShares {
-			return seed, errors.New("--vault: either Vault has the backup key, or officers have")
-		}
-		return c.vaultFlag.seed(ctx, backup)
-	}
-	var shares []shamir.Share
-	defer func() {
-		for i := range shares {
-			shares[i].Wipe()
-		}
-	}()
-	for _, path := range c.ShareIdentity {
-		holder, share, err := openShare(ctx, backup, path)
-		if err != nil {
-			return seed, fmt.Errorf("--share-identity %s: %w", path, err)
-		}
-		shares = append(shares, share)
-		fmt.Printf("%v, of %s\n", share, holder)
-	}
-	for c.TypeShares && len(shares) < backup.Threshold {
-		share, err := typeShare(ctx, len(shares)+1, backup.Threshold)
-		if err != nil {
-			return seed, err
-		}
-		shares = append(shares, share)
-		fmt.Printf("%v\n", share)
-	}
-	return escrow.Combine(backup, shares)
 }

@@ -96,6 +96,8 @@ type served struct {
 
 	mu      sync.Mutex     // guards clients
 	clients []*http.Client // their connections
+
+	many pursekeeperv1connect.SignerServiceClient // of a test's own goroutine, for many requests
 }
 
 // serveChild starts serve and waits until it listens.

@@ -3,13 +3,55 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/pursekeeper/pursekeeper/crypto/shamir"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/custody/escrow"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
+
+// shareFlags say how a backup key comes back: by the officers who are there, or by Vault.
+type shareFlags struct {
+	ShareIdentity []string `help:"An officer's identity, which opens a share: an age identity file, or an SSH private key. Once for each officer." type:"existingfile" placeholder:"FILE"`
+	TypeShares    bool     `help:"Ask at the terminal for shares that officers have decrypted themselves, until there are enough."`
+	vaultFlag     `embed:""`
+}
+
+// seed collects shares of a backup key until there are enough. The caller wipes the seed.
+func (c shareFlags) seed(ctx context.Context, backup custody.Backup) (seed secret.Bytes, err error) {
+	if c.Vault != "" {
+		if len(c.ShareIdentity) > 0 || c.TypeShares {
+			return seed, errors.New("--vault: either Vault has the backup key, or officers have")
+		}
+		return c.vaultFlag.seed(ctx, backup)
+	}
+	var shares []shamir.Share
+	defer func() {
+		for i := range shares {
+			shares[i].Wipe()
+		}
+	}()
+	for _, path := range c.ShareIdentity {
+		holder, share, err := openShare(ctx, backup, path)
+		if err != nil {
+			return seed, fmt.Errorf("--share-identity %s: %w", path, err)
+		}
+		shares = append(shares, share)
+		fmt.Printf("%v, of %s\n", share, holder)
+	}
+	for c.TypeShares && len(shares) < backup.Threshold {
+		share, err := typeShare(ctx, len(shares)+1, backup.Threshold)
+		if err != nil {
+			return seed, err
+		}
+		shares = append(shares, share)
+		fmt.Printf("%v\n", share)
+	}
+	return escrow.Combine(backup, shares)
+}
 
 // openShare opens an officer's share with the identity in a file. The caller wipes the share.
 func openShare(ctx context.Context, backup custody.Backup, path string) (holder string, share shamir.Share, err error) {

@@ -23,7 +23,8 @@ type papers struct {
 type strongroom struct {
 	*papers
 	token *hsm.Token
-	vault vaultFlag // of a ceremony whose backup key Vault keeps
+	// shares are how the backup key comes back, in a ceremony that opens copies; and where a new one is kept, if Vault keeps it.
+	shares shareFlags
 }
 
 func openPapers(ctx context.Context, path string) (p *papers, err error) {

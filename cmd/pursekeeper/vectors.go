@@ -22,14 +22,20 @@ import (
 // vectorsCmd is what auditors do with test vectors.
 type vectorsCmd struct {
 	Replay vectorsReplayCmd `cmd:"" help:"Replay test vectors in a token and in memory, and compare every value."`
+
+	CheckReport vectorsCheckReportCmd `cmd:"" help:"Verify a report of a replay, offline. Ends with 0 only when it is what the key signed and all vectors held."`
 }
 
 // vectorsReplayCmd replays vectors. Its status is 0 only when every value of every vector held.
 type vectorsReplayCmd struct {
-	File   string `help:"File of vectors instead of those in the program." placeholder:"FILE"`
-	Target string `help:"Where to replay: ${enum}." enum:"token,memory,all" default:"all"`
-	Config string `help:"Use the token of this configuration, with keys of the session alone; without it, a throw-away SoftHSM token." placeholder:"FILE"`
+	File   string   `help:"File of vectors instead of those in the program." placeholder:"FILE"`
+	Target string   `help:"Where to replay: ${enum}." enum:"token,memory,all" default:"all"`
+	Config string   `help:"Use the token of this configuration, with keys of the session alone; without it, a throw-away SoftHSM token." placeholder:"FILE"`
+	Report []string `help:"Write a report that the token signs, to a new file that ends in .html (a page for persons) or .json; may be repeated." placeholder:"FILE" type:"path" sep:"none"`
 }
+
+// errVectors ends the process with 1; what failed is printed before.
+var errVectors = errors.New("test vectors do not hold")
 
 const (
 	vectorsOnToken  = "token"
@@ -44,13 +50,19 @@ func replayVectors(ctx context.Context, out io.Writer, c vectorsReplayCmd) (err 
 	if c.Target == vectorsInMemory && c.Config != "" {
 		return errors.New("config: has no use with --target=memory")
 	}
+	if err := checkReports(c); err != nil {
+		return err
+	}
 	files, err := vectorsFiles(c.File)
 	if err != nil {
 		return err
 	}
+	var token *hsm.Token
+	var profile hsm.Profile
 	var engines []testvectors.Engine
 	if c.Target != vectorsInMemory {
-		token, done, err := vectorsToken(ctx, c.Config)
+		var done func() error
+		token, profile, done, err = vectorsToken(ctx, c.Config)
 		if err != nil {
 			return err
 		}
@@ -63,23 +75,35 @@ func replayVectors(ctx context.Context, out io.Writer, c vectorsReplayCmd) (err 
 	if c.Target != vectorsOnToken {
 		engines = append(engines, testvectors.Memory())
 	}
-	var report testvectors.Report
-	for _, engine := range engines {
-		for _, file := range files {
-			part, err := testvectors.Replay(ctx, engine, file)
-			if err != nil {
-				return fmt.Errorf("replay vectors on %s: %w", engine.Name(), err)
-			}
-			report.Merge(part)
-		}
+	report, err := replayOn(ctx, engines, files)
+	if err != nil {
+		return err
 	}
 	if err := report.Print(out); err != nil {
 		return err
 	}
+	if len(c.Report) > 0 {
+		if err := writeReports(ctx, out, c, token, profile, files, report); err != nil {
+			return err
+		}
+	}
 	if !report.Holds() {
-		return errors.New("test vectors do not hold")
+		return errVectors
 	}
 	return nil
+}
+
+func replayOn(ctx context.Context, engines []testvectors.Engine, files []testvectors.File) (report testvectors.Report, err error) {
+	for _, engine := range engines {
+		for _, file := range files {
+			part, err := testvectors.Replay(ctx, engine, file)
+			if err != nil {
+				return report, fmt.Errorf("replay vectors on %s: %w", engine.Name(), err)
+			}
+			report.Merge(part)
+		}
+	}
+	return report, nil
 }
 
 // vectorsFiles are the file named, or those in the program.
@@ -101,7 +125,7 @@ func vectorsFiles(name string) ([]testvectors.File, error) {
 }
 
 // vectorsToken opens the configured token, without its keys, or a throw-away one. done gives all of it back.
-func vectorsToken(ctx context.Context, configFile string) (token *hsm.Token, done func() error, err error) {
+func vectorsToken(ctx context.Context, configFile string) (token *hsm.Token, profile hsm.Profile, done func() error, err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	remove := func() error { return nil }
 	var c hsm.Config
@@ -111,16 +135,19 @@ func vectorsToken(ctx context.Context, configFile string) (token *hsm.Token, don
 		c, err = vectorsConfigured(configFile, log)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, profile, nil, err
+	}
+	if profile = c.Profile; profile.Name == "" {
+		profile.Name, profile.Tested = hsm.ProfileSoftHSM, true
 	}
 	token, err = hsm.Open(ctx, c)
 	if err != nil {
 		if token != nil { // it holds the latch of a refused PIN
 			err = errors.Join(err, token.Close())
 		}
-		return nil, nil, errors.Join(err, remove())
+		return nil, profile, nil, errors.Join(err, remove())
 	}
-	return token, func() error { return errors.Join(token.Close(), remove()) }, nil
+	return token, profile, func() error { return errors.Join(token.Close(), remove()) }, nil
 }
 
 func vectorsConfigured(file string, log *slog.Logger) (hsm.Config, error) {

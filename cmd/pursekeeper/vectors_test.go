@@ -56,7 +56,7 @@ func TestVectorsReplay(t *testing.T) {
 func TestVectorsInATokenHoldAndFail(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	t.Setenv("SOFTHSM2_CONF", "")
-	token, done, err := vectorsToken(context.Background(), "")
+	token, _, done, err := vectorsToken(context.Background(), "")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, done()) }()
 	engine := newVectorsEngine(token)

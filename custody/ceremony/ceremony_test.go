@@ -124,6 +124,22 @@ func TestComponentsMakeTheKey(t *testing.T) {
 	}
 }
 
+// Of AES the check value may have five bytes, as X9.24-1 has it.
+func TestLongCheckValues(t *testing.T) {
+	one, other := "2B7E151628AED2A6ABF7158809CF4F3C", strings.Repeat("0", 31)+"1"
+	enter := func(value string) error {
+		p, err := New(File{Ceremony: "import-transport", Change: changeOfTest, Transport: "bank", Algorithm: "AES", Bits: 128, KCV: value,
+			Custodians: []CustodianFile{{Name: "a"}, {Name: "b"}}, Record: "r"}, t.TempDir())
+		require.NoError(t, err)
+		whole, err := Enter(context.Background(), &script{answers: []string{sumOf(t, one, other), "yes", other, "yes"}}, p)
+		whole.Key.Wipe()
+		return err
+	}
+	require.NoError(t, enter("7AD386"))
+	require.NoError(t, enter("7ad386c376")) // openssl mac CMAC: 7AD386C3760F…
+	require.ErrorIs(t, enter("7AD386C377"), ErrCheckValue)
+}
+
 func TestWrongComponents(t *testing.T) {
 	m := Material{tdes, 112}
 	zero, weak := strings.Repeat("0", 32), "0101010101010101"+"8080808080808080"

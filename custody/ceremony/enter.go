@@ -3,7 +3,9 @@ package ceremony
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/pursekeeper/pursekeeper/crypto/deskey"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
@@ -49,12 +51,13 @@ func (w *Whole) finish(p *Plan) error {
 		w.Adjusted = len(deskey.EvenBytes(raw))
 		deskey.SetOddParity(raw)
 	}
-	var err error
-	if w.KCV, err = p.Material.CheckValue(w.Key); err != nil {
+	long, err := p.Material.longCheckValue(w.Key)
+	if err != nil {
 		return err
 	}
-	if w.KCV.String() != p.KCV.Value {
-		return fmt.Errorf("%w: %v, expected %s", ErrCheckValue, w.KCV, p.KCV.Value)
+	w.KCV = kcv.Value(long[:kcv.Size])
+	if got := strings.ToUpper(hex.EncodeToString(long)); len(p.KCV.Value) < 2*kcv.Size || !strings.HasPrefix(got, p.KCV.Value) {
+		return fmt.Errorf("%w: %s, expected %s", ErrCheckValue, got, p.KCV.Value)
 	}
 	return nil
 }

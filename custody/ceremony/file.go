@@ -34,7 +34,7 @@ type File struct {
 	Algorithm string `yaml:"algorithm"`
 	// Bits is the length of a transport key: 112 or 168 of 3DES, 128, 192 or 256 of AES.
 	Bits int `yaml:"bits"`
-	// KCV is the check value that the whole key must have, six hex digits.
+	// KCV is the check value that the whole key must have, six hex digits; of AES six or ten.
 	KCV string `yaml:"kcv"`
 	// Parity of 3DES components: odd, that each of their bytes has odd parity; or any, that the parity bits are not looked at. Left out,
 	// odd.
@@ -138,6 +138,7 @@ func (c *checker) path(name string) string {
 var (
 	changeID   = regexp.MustCompile(`^[0-9a-f]{32}$`)
 	personName = regexp.MustCompile(`^[\pL\pN][\pL\pN ._@'-]{0,62}$`)
+	wholeKCV   = regexp.MustCompile(`^[0-9A-Fa-f]{6}([0-9A-Fa-f]{4})?$`)
 	smallName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 )
 
@@ -226,9 +227,10 @@ func (c *checker) material(p *Plan, file File) {
 	c.err("algorithm", err)
 	p.Material = m
 	if file.KCV != "" {
-		v, err := kcv.Parse(file.KCV)
-		c.err("kcv", err)
-		p.KCV = custody.CheckValue{Value: v.String(), Algorithm: m.checkValueName()}
+		if !wholeKCV.MatchString(file.KCV) || len(file.KCV) > 2*kcv.Size && file.Algorithm != rijndael {
+			c.refuse("kcv", "expected six hex digits; of AES six or ten")
+		}
+		p.KCV = custody.CheckValue{Value: strings.ToUpper(file.KCV), Algorithm: m.checkValueName()}
 	}
 	switch {
 	case file.Parity != "" && file.Algorithm != tdes:

@@ -60,8 +60,20 @@ func (m Material) checkValueName() string {
 
 // CheckValue computes the check value, three bytes.
 func (m Material) CheckValue(key secret.Bytes) (kcv.Value, error) {
+	long, err := m.longCheckValue(key)
+	if err != nil {
+		return kcv.Value{}, err
+	}
+	return kcv.Value(long[:kcv.Size]), nil
+}
+
+// longSize is the length of a check value of AES as X9.24-1 has it; other systems show its first three bytes.
+const longSize = 5
+
+// longCheckValue is as long as a check value of the algorithm may be: five bytes of AES, three of the others.
+func (m Material) longCheckValue(key secret.Bytes) ([]byte, error) {
 	if key.Len() != m.Size() {
-		return kcv.Value{}, fmt.Errorf("%d bytes, expected %d", key.Len(), m.Size())
+		return nil, fmt.Errorf("%d bytes, expected %d", key.Len(), m.Size())
 	}
 	raw := key.Reveal("to compute a check value")
 	var block cipher.Block // its schedule is in Go memory until it is collected
@@ -69,9 +81,9 @@ func (m Material) CheckValue(key secret.Bytes) (kcv.Value, error) {
 	switch m.Algorithm {
 	case rijndael:
 		if block, err = aes.NewCipher(raw); err != nil {
-			return kcv.Value{}, err
+			return nil, err
 		}
-		return kcv.Value(cmac.Sum(block, make([]byte, aes.BlockSize))[:kcv.Size]), nil
+		return cmac.Sum(block, make([]byte, aes.BlockSize))[:longSize], nil
 	case chinese:
 		block, err = sm4.NewCipher(raw)
 	default:
@@ -82,9 +94,10 @@ func (m Material) CheckValue(key secret.Bytes) (kcv.Value, error) {
 		block, err = des.NewTripleDESCipher(three)
 	}
 	if err != nil {
-		return kcv.Value{}, err
+		return nil, err
 	}
-	return kcv.Of(block), nil
+	short := kcv.Of(block)
+	return short[:], nil
 }
 
 var errZeros = errors.New("the key is all zeros")

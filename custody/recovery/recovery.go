@@ -32,7 +32,7 @@ var (
 type Token interface {
 	Inventory(ctx context.Context) (hsm.Inventory, error)
 	ImportBackupKey(ctx context.Context, name string, key secret.Bytes) (kcv.Value, error)
-	RestoreMaster(ctx context.Context, spec hsm.KeySpec, under hsm.Backup, wrapped hsm.Wrapped) error
+	RestoreMaster(ctx context.Context, spec hsm.KeySpec, backupKey secret.Bytes, wrapped hsm.Wrapped) error
 	Adopt(ctx context.Context, spec hsm.KeySpec) error
 	AbandonMaster(ctx context.Context, label string, id hsm.ObjectID) error
 	AbandonBackupKey(ctx context.Context, name string) error
@@ -73,7 +73,6 @@ type work struct {
 	Config
 	content escrow.Content
 	backup  custody.Backup
-	under   hsm.Backup
 	name    string // of the backup key
 	masters []master
 	present map[string]bool // labels in the token, of an earlier run
@@ -141,7 +140,6 @@ func (w *work) prepare(catalogue custody.Catalogue) error {
 		return fmt.Errorf("%w: %v, expected %v", ErrCheckValue, got, want)
 	}
 	w.name = hsm.BackupKeyName(w.backup.Label)
-	w.under = hsm.BackupUnder(w.name, want)
 	for _, set := range catalogue.KeySets {
 		for _, k := range set.Keys {
 			if k.State == custody.Destroyed || k.Wrapped == "" {
@@ -230,14 +228,14 @@ func (w *work) isOurs(o hsm.Object) bool {
 
 // fillToken makes what is not there yet. Each master's check value is compared by the token before and after.
 func (w *work) fillToken(ctx context.Context) error {
+	key, err := escrow.WrappingKey(w.Seed) // in locked memory as long as copies are opened
+	if err != nil {
+		return err
+	}
+	defer key.Wipe()
 	if w.present[w.backup.Label] {
 		w.Tell("backup key " + w.backup.Label + ": there from an earlier run")
 	} else {
-		key, err := escrow.WrappingKey(w.Seed)
-		if err != nil {
-			return err
-		}
-		defer key.Wipe()
 		w.key = true
 		if _, err := w.Token.ImportBackupKey(ctx, w.name, key); err != nil {
 			return err
@@ -253,7 +251,7 @@ func (w *work) fillToken(ctx context.Context) error {
 			continue
 		}
 		w.made = append(w.made, m.spec)
-		if err := w.Token.RestoreMaster(ctx, m.spec, w.under, m.wrapped); err != nil {
+		if err := w.Token.RestoreMaster(ctx, m.spec, key, m.wrapped); err != nil {
 			return err
 		}
 		w.Tell(m.spec.Label + ": restored, check value " + m.spec.KCV.String())

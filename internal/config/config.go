@@ -48,6 +48,7 @@ func (c *Config) Catalogued() bool { return len(c.KeySets) == 0 }
 type Audit struct {
 	Directory string
 	Origin    string
+	Witnesses []Witness
 }
 
 // Defaults, for what is left out.
@@ -203,6 +204,7 @@ func (c *checker) audit(file AuditFile, label string) Audit {
 	if !origin.MatchString(a.Origin) {
 		c.refuse("audit.origin", "%q: expected 1 to 128 letters, digits and . / _ -", a.Origin)
 	}
+	a.Witnesses = c.witnesses(file.Witnesses)
 	return a
 }
 

@@ -129,7 +129,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
 	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, true}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
 	assert.Equal(t, filepath.Join(dir, "state.db"), c.SQLite)
-	assert.Equal(t, Audit{filepath.Join(dir, "audit"), "pursekeeper/pursekeeper-demo"}, c.Audit)
+	assert.Equal(t, Audit{Directory: filepath.Join(dir, "audit"), Origin: "pursekeeper/pursekeeper-demo"}, c.Audit)
 	assert.Equal(t, []any{2 * time.Minute, 8 * time.Hour}, []any{c.ChallengeLife, c.SessionLife})
 	assert.Equal(t, []any{DefaultRequestTimeout, DefaultShutdownTimeout, slog.LevelInfo}, []any{c.RequestTimeout, c.ShutdownTimeout, c.LogLevel})
 	assert.Equal(t, []policy.Client{{Name: "platform", Identity: "spiffe://pursekeeper.example/platform", Role: policy.Platform,
@@ -201,6 +201,15 @@ func TestWhatIsRefused(t *testing.T) {
 		{"audit in a file", "directory: audit", "directory: module.so", "module.so is no folder"},
 		{"origin with a space", "directory: audit", "directory: audit, origin: a b", "audit.origin"},
 		{"origin with a plus", "directory: audit", "directory: audit, origin: a+b", "audit.origin"},
+		{"witness without a name", "directory: audit", "directory: audit, witnesses: [{url: \"https://w.example\", key: " + witnessKey + "}]", "audit.witnesses[0].name: missing"},
+		{"witness with a slash", "directory: audit", "directory: audit, witnesses: [{name: a/b, url: \"https://w.example\", key: " + witnessKey + "}]", "audit.witnesses[0].name: "},
+		{"witness over plain HTTP", "directory: audit", "directory: audit, witnesses: [{name: a, url: \"http://w.example\", key: " + witnessKey + "}]", "audit.witnesses[0].url: \"http://w.example\": expected https"},
+		{"witness at no place", "directory: audit", "directory: audit, witnesses: [{name: a, url: w.example, key: " + witnessKey + "}]", "audit.witnesses[0].url: "},
+		{"witness with a password", "directory: audit", "directory: audit, witnesses: [{name: a, url: \"https://a:b@w.example\", key: " + witnessKey + "}]", "audit.witnesses[0].url: "},
+		{"witness without a key", "directory: audit", "directory: audit, witnesses: [{name: a, url: \"https://w.example\"}]", "audit.witnesses[0].key: key of a witness"},
+		{"witness with the key of a log", "directory: audit", "directory: audit, witnesses: [{name: a, url: \"https://w.example\", key: \"" + logKey + "\"}]", "it has the type 1, not 4"},
+		{"one witness twice", "directory: audit", "directory: audit, witnesses: [{name: a, url: \"https://w.example\", key: " + witnessKey + "}, {name: b, url: \"https://v.example\", key: " + sameWitness + "}]", "audit.witnesses[1].key: is the key of audit.witnesses[0] too"},
+		{"witness under no authority", "directory: audit", "directory: audit, witnesses: [{name: a, url: \"https://w.example\", ca: tls/server.key, key: " + witnessKey + "}]", "holds no certificate"},
 		{"label that is no origin", "label: pursekeeper-demo", "label: \"purse keeper\"", "audit.origin"},
 		{"log level", "store:", "log: {level: all}\nstore:", "log.level"},
 		{"no time", "store:", "limits: {requestTimeout: 0s}\nstore:", "limits.requestTimeout"},

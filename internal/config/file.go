@@ -72,6 +72,20 @@ type AuditFile struct {
 	// Origin is the log's name, which its checkpoints and its key carry: 1 to 128 letters, digits and . / _ -. It never changes.
 	// Left out, pursekeeper/LABEL, of the token.
 	Origin string `yaml:"origin"`
+	// Witnesses are those who sign the log's checkpoints too; left out, none.
+	Witnesses []WitnessFile `yaml:"witnesses"`
+}
+
+// WitnessFile is one witness, after C2SP tlog-witness.
+type WitnessFile struct {
+	// Name is how logs and metrics call it: 1 to 63 small letters, digits and -; unique.
+	Name string `yaml:"name"`
+	// URL is the submission prefix: https, or http to a loopback address.
+	URL string `yaml:"url"`
+	// Key is its verifier key of the type cosignature/v1, NAME+HASH+KEY.
+	Key string `yaml:"key"`
+	// CA is the file of the authority, PEM, that its certificate is under. Left out, those that the system trusts.
+	CA string `yaml:"ca"`
 }
 
 // ClientFile is one caller of the API.

@@ -22,6 +22,10 @@ var arrows = map[string][]string{
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
+	"audit/witness":      {"audit", "audit/tiles"}, // offers its checkpoints to those who sign them too
+	"audit/witness/*":    {"audit/tiles"},          // a witness, for tests
+	"audit/archive":      {"audit", "audit/*"},     // sealed entries leave the database
+	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
@@ -45,8 +49,9 @@ var arrows = map[string][]string{
 	"internal/strictyaml":                     {}, // how a file that a person wrote is read: the configuration's and a ceremony's
 	"internal/config":                         append([]string{"signer", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
+	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
-	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki", "internal/strictyaml"}, belowSigner...),
+	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki", "internal/strictyaml"}, belowSigner...),
 }
 
 var belowSigner = []string{"store", "audit", "audit/*", "custody", "custody/*", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
@@ -143,7 +148,7 @@ func TestOnlyHSMSpeaksToTheToken(t *testing.T) {
 
 func TestNoPackageImportsTestsOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if p.folder() == "hsm/hsmtest" || p.folder() == "internal/source/vaulttest" {
+		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest", "internal/source/vaulttest"}, p.folder()) {
 			continue
 		}
 		for _, only := range []string{"testing", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"} {

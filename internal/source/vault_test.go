@@ -368,7 +368,9 @@ func TestKeepReportsARenewalThatFails(t *testing.T) {
 	reported := keepAlive(t, s)
 	loggedInBy(t, s)
 	server.set(func() { server.broken = 502; server.ttl = time.Hour })
-	require.ErrorIs(t, <-reported, ErrAway)
+	err := <-reported
+	require.ErrorIs(t, err, ErrAway)
+	require.ErrorContains(t, err, "renew the token")
 	server.set(func() { server.broken = 0 })
 	require.Eventually(t, func() bool { return server.count(&server.renewals)+server.count(&server.logins) == 2 }, 30*time.Second, 5*time.Millisecond)
 	read(t, s, "4711")

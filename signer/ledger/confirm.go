@@ -6,6 +6,9 @@ import (
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
+// NoMoreValues is why a value was refused, right or wrong, in the words of the record.
+const NoMoreValues = "takes no more values after five wrong ones"
+
 // Certificate is a TAC or MAC3 shown for an attempt.
 type Certificate struct {
 	Attempt store.AttemptKey
@@ -29,7 +32,7 @@ func (l Ledger) Confirm(p *store.Purse, c Certificate) (result Result, recorded 
 		result.Outcome, result.Reason = TACMismatch, "this value was wrong before"
 		return result, true
 	case len(a.WrongTACs) >= WrongTACs && a.RightTAC == "" && l.holds(fiveWrongTACs):
-		result.Outcome, result.Reason = TACMismatch, "the transaction takes no more values after five wrong ones"
+		result.Outcome, result.Reason = TACMismatch, "the transaction "+NoMoreValues
 		return result, false
 	case !c.Right:
 		if len(a.WrongTACs) < WrongTACs {

@@ -105,7 +105,7 @@ func judgeValue(known *string, wrong *[]string, value string, right bool) (bool,
 	case !right && slices.Contains(*wrong, value):
 		return false, "this value was wrong before"
 	case *known == "" && len(*wrong) >= WrongTACs:
-		return false, "the purchase takes no more values after five wrong ones"
+		return false, "the purchase " + NoMoreValues
 	case !right:
 		if len(*wrong) < WrongTACs {
 			*wrong = append(*wrong, value)

@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/pursekeeper/pursekeeper/audit/past"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -38,6 +39,10 @@ func wire(err error) *connect.Error {
 		return connect.NewError(connect.CodeNotFound, fmt.Errorf("%s: is not known", notFound.Field))
 	case errors.As(err, &boundary):
 		return connect.NewError(connect.CodeFailedPrecondition, boundary)
+	case errors.Is(err, signer.ErrNoSealedRecord):
+		return connect.NewError(connect.CodeFailedPrecondition, signer.ErrNoSealedRecord)
+	case errors.Is(err, signer.ErrNoPast), errors.Is(err, past.ErrNotSealed):
+		return connect.NewError(connect.CodeFailedPrecondition, errors.New("this signer has no sealed record to replay from"))
 	case errors.Is(err, signer.ErrNoOffice):
 		return connect.NewError(connect.CodeFailedPrecondition, signer.ErrNoOffice)
 	case errors.Is(err, hsm.ErrBusy):

@@ -41,6 +41,8 @@ type service struct {
 	timeout time.Duration
 	methods map[string]string // by path
 
+	exports chan struct{} // holds one for each export that runs
+
 	unreadTime time.Duration // a stream whose answer is not read for so long is cut
 
 	stopping chan struct{} // closed when the server begins to stop: streams take no more requests
@@ -60,7 +62,9 @@ func (h *Handler) stop() { h.service.stopOnce.Do(func() { close(h.service.stoppi
 func NewHandler(c Config) *Handler {
 	s := &service{
 		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, unreadTime: writeTimeout, stopping: make(chan struct{}),
-		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto),
+		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto,
+			v1.File_pursekeeper_v1_audit_proto),
+		exports: make(chan struct{}, exportsAtOnce),
 	}
 	options := []connect.HandlerOption{
 		strictCodecs(),
@@ -77,6 +81,7 @@ func NewHandler(c Config) *Handler {
 	mux.Handle(pursekeeperv1connect.NewSignerServiceHandler(s, options...))
 	mux.Handle(pursekeeperv1connect.NewReaderServiceHandler(s, options...))
 	mux.Handle(pursekeeperv1connect.NewKeyServiceHandler(s, options...))
+	mux.Handle(pursekeeperv1connect.NewAuditServiceHandler(s, options...))
 	return &Handler{s.identified(mux), s}
 }
 

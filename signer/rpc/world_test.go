@@ -44,6 +44,7 @@ type world struct {
 	t         testing.TB
 	authority *devpki.Authority
 	store     *store.SQLite
+	log       *sealedLog
 	signer    *signer.Signer
 	office    *custody.Office
 	logs      *journal
@@ -60,6 +61,7 @@ type setup struct {
 	keySets []signer.KeySet
 	clients []policy.Client
 	store   func(store.Store) store.Store
+	past    bool // the signer replays, as if its record were sealed
 	server  func(*http.Server)
 	cas     []*x509.Certificate // further authorities of clients
 	ready   func(context.Context) error
@@ -84,14 +86,17 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	w.store, err = store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "state.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
+	w.log = newSealedLog(t)
 	rules, err := policy.New(s.clients)
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
 	w.office, err = custody.NewOffice(custody.Options{Store: s.store(w.store), Node: "test"})
 	require.NoError(t, err)
-	w.signer, err = signer.New(signer.Config{
-		Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Alarm: metrics.Alarm, Office: w.office,
-	})
+	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Sealed: w.log, Alarm: metrics.Alarm, Office: w.office}
+	if s.past {
+		config.Past = &wholeRecord{config.Store}
+	}
+	w.signer, err = signer.New(config)
 	require.NoError(t, err)
 	require.NoError(t, w.signer.Start(t.Context(), nil)) // entry 0, as in the binary
 	w.serve(s, metrics)
