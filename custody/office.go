@@ -103,7 +103,7 @@ func readCatalogue(kept store.Custody) (Catalogue, error) {
 func (o *Office) Request(ctx context.Context, id string) (store.ChangeRequest, Change, error) {
 	request, err := o.Store.ChangeRequest(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		err = fmt.Errorf("%w: %q", ErrUnknown, id)
+		err = ErrUnknown // without the id: what a caller sends is not repeated
 	}
 	if err != nil {
 		return store.ChangeRequest{}, Change{}, err

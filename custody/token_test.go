@@ -2,6 +2,7 @@ package custody
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -336,4 +337,62 @@ func toBeApproved(t *testing.T, place string, token *hsm.Token, act policy.Act) 
 	}
 	w.does(policy.CreateKey, creating(load(1), tac(1)))
 	return w, w.propose("alice", act, on(*w.catalogue(), load(1), tac(1)))
+}
+
+// A claim that was taken over by a node whose token is away finishes nothing either; what it made goes with the next attempt.
+func TestAClaimThatWasTakenOverInVain(t *testing.T) {
+	token := softToken(t)
+	away := errors.New("away")
+	var w *world
+	taken := false
+	slow := brokenToken{token, func() error {
+		if !taken {
+			taken = true
+			require.ErrorIs(t, worldOfNode(t, w, "node-1", brokenToken{token, func() error { return away }}).Resume(t.Context()), away)
+		}
+		return nil
+	}}
+	w = newWorld(t, policy.Quorum{Default: 1}, withToken(slow))
+	w.does(policy.CreateKeySet, newKeySet("demo", suite.TDES))
+	r, err := w.approve("bob", w.propose("alice", policy.CreateKey, creating(load(1))))
+	require.ErrorIs(t, err, errClaimed)
+	now, _, err := w.Request(t.Context(), r.ID)
+	require.NoError(t, err)
+	assert.Equal(t, store.RequestExecuting, now.State)
+	assert.Equal(t, 2, now.Attempt)
+	assert.Empty(t, w.catalogue().KeySet("demo").Keys)
+	assert.Equal(t, []string{"demo/load/1"}, masters(t, token), "it has made the key, and nobody will know it")
+
+	require.NoError(t, w.Resume(t.Context()))
+	k := w.catalogue().KeySet("demo").Key(load(1))
+	require.NotNil(t, k)
+	assert.Equal(t, AttemptID(r.ID, k.Label, 3), k.ID)
+	assert.Equal(t, k.KCV.Value, valueOf(t, token, k.Label))
+}
+
+// A key with a copy under the backup key: the copy is of that key, under that backup key, and goes with it.
+func TestKeysWithACopy(t *testing.T) {
+	token := softToken(t)
+	w := newWorld(t, policy.Quorum{Default: 1}, withToken(token))
+	w.does(policy.CreateKeySet, newKeySet("demo", suite.TDES))
+	value := secret.Copy([]byte("a test's backup key, 32 bytes ok"))
+	defer value.Wipe()
+	v, err := token.ImportBackupKey(t.Context(), "escrow", value)
+	require.NoError(t, err)
+	r := w.does(policy.CreateBackup, func(c *Change) { c.Backup = &BackupChange{Threshold: 2, Holders: []string{"alice", "bob"}} })
+	change, c, err := w.Ready(t.Context(), r.ID)
+	require.NoError(t, err)
+	made := madeFor(c, change)
+	made.Backup.KCV.Value, made.Backup.Label = v.String(), backupLabel+"escrow"
+	_, err = w.Complete(t.Context(), officer("alice"), r.ID, made, "")
+	require.NoError(t, err)
+
+	w.does(policy.CreateKey, func(c *Change) { creating(load(1))(c); c.Keys.WithoutBackup = false })
+	wrapped, err := hex.DecodeString(w.catalogue().KeySet("demo").Key(load(1)).Wrapped)
+	require.NoError(t, err)
+	under, err := hsm.Wrapped(wrapped).BackupKCV()
+	require.NoError(t, err)
+	assert.Equal(t, v, under)
+	w.does(policy.DestroyKey, on(*w.catalogue(), load(1)))
+	assert.Empty(t, w.catalogue().KeySet("demo").Key(load(1)).Wrapped)
 }

@@ -41,6 +41,7 @@ type Opened struct {
 // anything is encrypted with it, so that no keystream is used twice, whatever fails afterwards. A number whose frame was lost is a
 // gap that the module refuses: the session is then at its end. Errors are as those of Authenticate.
 func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data string, last bool) (Sealed, error) {
+	signer := s
 	return withKeys(ctx, s, func(s view) (Sealed, error) {
 		u, err := s.useSession(ctx, caller, policy.Seal, sessionID)
 		if err != nil {
@@ -66,12 +67,37 @@ func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data
 		}
 		e := u.entry
 		e.Outcome, e.Inputs.Sequence, e.Inputs.FrameDigest = string(answer.Outcome), answer.Sequence, frameDigest(frame[len(frame)-8:])
-		if answer.AuditIndex, err = s.recordAt(ctx, e); err != nil {
+		if answer.AuditIndex, err = signer.recordFrame(ctx, s, u, e); err != nil {
 			return Sealed{}, err
 		}
 		answer.Frame = upperHex(frame)
 		return answer, nil
 	})
+}
+
+// recordFrame records a frame whose number is taken for good. When officers changed the catalogue since, it is recorded under the new
+// revision if its key still signs there: to do all of it again would leave a gap, and end the session. If not, the operation is done again,
+// and refused by the key's state.
+func (s *Signer) recordFrame(ctx context.Context, v view, u readerUse, e audit.Entry) (uint64, error) {
+	for range mostRevisions {
+		index, err := v.recordAt(ctx, e)
+		if !errors.Is(err, store.ErrRevision) {
+			return index, err
+		}
+		if err := s.follow(ctx, v.keys.revision); err != nil {
+			return 0, err
+		}
+		v = s.view()
+		set := v.keys.sets[u.set.Name]
+		if set == nil {
+			return 0, store.ErrRevision
+		}
+		key := set.version(keyderive.KindReader, u.session.KeyVersion)
+		if !key.For(policy.Seal).Signs() || key.KCV != u.key.KCV {
+			return 0, store.ErrRevision
+		}
+	}
+	return 0, store.ErrRevision
 }
 
 // takeSequence takes the next number of the session for good, or records why there is none.

@@ -17,6 +17,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/purse/softcard"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
@@ -207,4 +208,87 @@ func TestUseKeepsTheNewest(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.NotErrorIs(t, err, store.ErrRevision)
 	require.Equal(t, mostRevisions, tried)
+}
+
+// tripping calls once what was set before it lends.
+type tripping struct {
+	keyderive.Key
+	trip *func()
+}
+
+func (k tripping) Lend(ctx context.Context, levels keyderive.Path, use func(keyderive.Unit) error) error {
+	if f := *k.trip; f != nil {
+		*k.trip = nil
+		f()
+	}
+	return k.Key.Lend(ctx, levels, use)
+}
+
+// A change of officers between a frame's number and its record: the frame leaves when its key still signs, without a gap, and else not.
+func TestAChangeBetweenAFramesNumberAndItsRecord(t *testing.T) {
+	var trip func()
+	var l *till
+	o := &office{t: t}
+	state := custody.Active
+	use := func(ctx context.Context) error {
+		c, err := l.bench.store.Custody(ctx)
+		require.NoError(t, err)
+		set := l.set
+		set.Versions = slices.Clone(l.set.Versions)
+		for i := range set.Versions {
+			if set.Versions[i].Kind == keyderive.KindReader {
+				set.Versions[i].State, set.Versions[i].Key = state, tripping{set.Versions[i].Key, &trip}
+			}
+		}
+		return l.Use(c.Revision, []KeySet{set})
+	}
+	l = newTill(t, suite.TDES, "pboc-ep", func(c *Config) { c.Reload = use })
+	o.decide(l.bench, custody.Key{State: custody.Active})
+	require.NoError(t, use(context.Background()))
+	m, session := l.line()
+	for n := range 3 {
+		trip = func() { o.decide(l.bench, custody.Key{State: custody.Active}) }
+		sealed := l.seal(session, []byte{byte(n)}, false)
+		require.Nil(t, trip, "the change came between")
+		require.Equal(t, ledger.Approved, sealed.Outcome)
+		require.EqualValues(t, 2+n, l.Revision())
+		got, _, err := m.Open(unhex(t, sealed.Frame))
+		require.NoError(t, err, "no gap")
+		require.Equal(t, []byte{byte(n)}, got)
+	}
+	trip = func() { state = custody.Suspended; o.decide(l.bench, custody.Key{State: custody.Suspended}) }
+	sealed := l.seal(session, []byte{9}, false)
+	require.Equal(t, ledger.KeyNotActive, sealed.Outcome)
+	require.Empty(t, sealed.Frame)
+}
+
+// A change between a purchase's serial number and its record: the number is a gap, and MAC1 is made anew or not at all.
+func TestAChangeBetweenASerialNumberAndItsPurchase(t *testing.T) {
+	var trip func()
+	var l *till
+	o := &office{t: t}
+	state := custody.Active
+	use := func(ctx context.Context) error {
+		c, err := l.bench.store.Custody(ctx)
+		require.NoError(t, err)
+		set := l.set
+		set.Versions = slices.Clone(l.set.Versions)
+		for i := range set.Versions {
+			if set.Versions[i].Kind == keyderive.KindPurchase {
+				set.Versions[i].State, set.Versions[i].Key = state, tripping{set.Versions[i].Key, &trip}
+			}
+		}
+		return l.Use(c.Revision, []KeySet{set})
+	}
+	l = newTill(t, suite.TDES, "pboc-ep", func(c *Config) { c.Reload = use })
+	o.decide(l.bench, custody.Key{State: custody.Active})
+	require.NoError(t, use(context.Background()))
+	trip = func() { o.decide(l.bench, custody.Key{State: custody.Active}) }
+	b := l.approved(l.ask(purse.TTIPurchaseEP))
+	require.Equal(t, "00000002", b.TerminalSerial, "1 is a gap")
+	trip = func() { state = custody.Suspended; o.decide(l.bench, custody.Key{State: custody.Suspended}) }
+	refused, err := l.BeginPurchase(context.Background(), l.caller, l.ask(purse.TTIPurchaseEP))
+	require.NoError(t, err)
+	require.Equal(t, ledger.KeyNotActive, refused.Outcome)
+	require.Empty(t, refused.MAC1)
 }

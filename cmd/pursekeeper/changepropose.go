@@ -55,13 +55,18 @@ func (c *changeProposeCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys, err := c.keys()
+	return c.propose(ctx, draft, c.Life)
+}
+
+// propose proposes a draft, and prints what the other officers are asked; life 0 is the office's own.
+func (f officerFlags) propose(ctx context.Context, draft []byte, until time.Duration) error {
+	keys, err := f.keys()
 	if err != nil {
 		return err
 	}
 	life := ""
-	if c.Life != 0 {
-		life = c.Life.String()
+	if until != 0 {
+		life = until.String()
 	}
 	answer, err := keys.ProposeChange(ctx, &v1.ProposeChangeRequest{Draft: string(draft), Life: life})
 	if err = refusal(answer, err); err != nil {

@@ -227,11 +227,11 @@ func (n *node) judge(label string, err error) {
 	}
 }
 
-// whyFailing is why a key fails closed, as far as the catalogue's keeper knows. A token that was away may be back: it says so itself.
+// whyFailing is why a key fails closed, or waits for a token that was away when the key was looked for.
 func (k *keyring) whyFailing(label string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.failing[label]; err != nil && !errors.Is(err, hsm.ErrUnavailable) {
+	if err := k.failing[label]; err != nil {
 		return fmt.Errorf("key %q: %w", label, err)
 	}
 	return nil
@@ -259,8 +259,16 @@ func (n *node) keysReady() error {
 	if n.config.Catalogued() && n.signer.Revision() == 0 && errs == nil {
 		errs = errNoCatalogue
 	}
+	waiting := 0
 	for _, label := range slices.Sorted(maps.Keys(n.keys.failing)) {
-		errs = errors.Join(errs, fmt.Errorf("key %q: %w", label, n.keys.failing[label]))
+		if err := n.keys.failing[label]; errors.Is(err, hsm.ErrUnavailable) {
+			waiting++
+		} else {
+			errs = errors.Join(errs, fmt.Errorf("key %q: %w", label, err))
+		}
+	}
+	if waiting > 0 {
+		errs = errors.Join(errs, fmt.Errorf("%d keys wait for the token", waiting))
 	}
 	return errs
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -225,4 +226,35 @@ func TestServeRefusesKeySetsBesideTheCatalogue(t *testing.T) {
 	status, out = run(t, []string{"serve", "--check", "--config", g.home.config("production.yaml", production)})
 	require.Equal(t, 1, status)
 	require.Contains(t, out, "keySets: leave it out")
+}
+
+// A service whose token refused the PIN follows the catalogue, and adopts its keys once an operator has mended the PIN.
+func TestServeFollowsTheCatalogueWithALatchedToken(t *testing.T) {
+	g := newGoverned(t)
+	right := g.read("pin")
+	g.write("pin", "not-the-pin\n")
+	s := serveChild(g.home, g.config)
+	s.says("the token refused the PIN; after mending it, send SIGHUP")
+	g.decide()
+	eventually(t, "the catalogue is read", func() bool { return s.metric("catalogue_revision") == 1 })
+	require.False(t, s.ready())
+	_, err := s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(err), "%v", err)
+	g.write("pin", right)
+	s.signal(syscall.SIGHUP)
+	eventually(t, "ready", s.ready)
+	answer, err := s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	require.NoError(t, err)
+	require.Equal(t, "60B7B5B7", answer.Mac2)
+	tried := func() (outcome string) {
+		for _, e := range g.entries() {
+			if e.Event == audit.KeyExposure && e.Key.Set == "demo" && e.Key.Kind == "load" {
+				outcome = e.Outcome
+			}
+		}
+		return outcome
+	}
+	eventually(t, "the keys are tried", func() bool { return tried() == "EXTRACTABLE_BY_PIN_HOLDER" })
+	require.Zero(t, s.metric(`alarms_total\{event="KeyDiffers"\}`), "a token that is away is no other token")
+	require.Zero(t, s.terminate())
 }

@@ -126,8 +126,29 @@ func TestOfficersDecide(t *testing.T) {
 	assert.NotContains(t, g.as("bob", 0, "change", "list"), id)
 	assert.Contains(t, g.as("bob", 0, "change", "list", "--all"), id)
 
-	g.approvalsHold(3)
+	// At a terminal: a typed yes, and the passphrase of the key, which is not shown.
+	id = g.propose("key.suspend", "--set", "demo", "--kinds", "load", "--version", "2")
+	require.NoError(t, exec.Command("ssh-keygen", "-q", "-p", "-P", "", "-N", "test passphrase", "-f", g.path("carol")).Run())
+	screen := g.atTerminal(false, "see Type yes:\ntype no\nsee not approved\n", "change", "approve", id, "--as", "carol", "--key", g.path("carol"))
+	assert.Contains(t, screen, "Stop keys from signing and verifying until they are resumed")
+	g.atTerminal(false, "see Type yes:\ntype yes\nsee Passphrase\ntype wrong\nsee incorrect\n", "change", "approve", id, "--as", "carol", "--key", g.path("carol"))
+	screen = g.atTerminal(true, "see Type yes:\ntype yes\nsee Passphrase\ntype test passphrase\nsee APPLIED\n", "change", "approve", id, "--as", "carol", "--key", g.path("carol"))
+	assert.NotContains(t, screen, "test passphrase")
+
+	g.approvalsHold(4)
 	require.Zero(t, g.signer.terminate())
+}
+
+// atTerminal runs a command at a pseudo-terminal, by a script of room, and answers what was on the screen.
+func (g *governors) atTerminal(good bool, script string, arguments ...string) string {
+	g.t.Helper()
+	r, err := enterRoom(exec.Command(executable, append(arguments, "--server", "https://"+g.signer.public, "--tls", g.path("desk"))...))
+	require.NoError(g.t, err)
+	played := r.play(script)
+	left := r.leave()
+	require.NoError(g.t, played, r.text())
+	require.Equal(g.t, good, left == nil, "%v\n%s", left, r.text())
+	return r.text()
 }
 
 func keyText(t *testing.T, g *governors, name string) string {

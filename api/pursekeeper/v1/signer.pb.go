@@ -318,7 +318,7 @@ const (
 	Evidence_EVIDENCE_SIBLING Evidence = 3
 	// A settlement at the same counter.
 	Evidence_EVIDENCE_SETTLEMENT Evidence = 4
-	// Officers reset the purse, for its card was issued again: what became of it is not known.
+	// Officers reset the purse, whose card was issued again: nobody will know.
 	Evidence_EVIDENCE_RESET Evidence = 5
 )
 
