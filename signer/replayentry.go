@@ -104,6 +104,11 @@ var eventsWithoutKeySet = map[audit.Event]bool{
 	audit.Event(policy.ListKeySets): true, audit.Event(policy.Replay): true,
 	audit.Event(policy.ListEntries): true, audit.Event(policy.ReadEntry): true, audit.Event(policy.ProveEntry): true,
 	audit.Event(policy.LatestCheckpoint): true, audit.Event(policy.ExportEntries): true,
+	audit.OfficersRegistered: true, audit.ChangeProposed: true, audit.ChangeApproved: true, audit.ChangeRejected: true,
+	audit.ChangeCancelled: true, audit.ChangeClaimed: true, audit.ChangeApplied: true, audit.ChangeRefused: true, audit.KeyDiffers: true, audit.Restored: true, audit.BackupMade: true,
+	audit.Event(policy.ProposeChange): true, audit.Event(policy.ApproveChange): true, audit.Event(policy.RejectChange): true,
+	audit.Event(policy.CancelChange): true, audit.Event(policy.ListChanges): true, audit.Event(policy.ReadChange): true,
+	audit.Event(policy.ListOfficers): true,
 }
 
 // compare judges an entry, if the caller may use its key set.
