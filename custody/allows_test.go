@@ -42,6 +42,8 @@ var keyless = []policy.Operation{
 	policy.BeginSettlement, policy.GetTransaction, policy.ListTransactions, policy.UnlockCard, policy.ListKeySets,
 	policy.ProposeChange, policy.ApproveChange, policy.RejectChange, policy.CancelChange, policy.ListChanges, policy.ReadChange,
 	policy.ListOfficers,
+	policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint, policy.ExportEntries,
+	policy.Replay, // which asks KeyState.Verifies itself
 }
 
 func TestWhatEachStateAllows(t *testing.T) {
