@@ -64,7 +64,7 @@ func (d *desk) signed(officer Officer, signature []byte, elsewhere string) ([]by
 		return nil, err
 	}
 	for _, a := range d.request.Approvals {
-		if a.Officer == officer.Name && a.Key == officer.Key {
+		if officer.gave(a) {
 			return nil, fmt.Errorf("%w: %s", ErrApprovedTwice, officer.Name)
 		}
 	}
