@@ -1,11 +1,17 @@
 package custody
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -52,4 +58,29 @@ func TestApprovalsDoNotComeBack(t *testing.T) {
 			assert.Equal(t, store.RequestApplied, r.State)
 		})
 	}
+}
+
+// One person is not two officers by one key under two types, or by a name that reads like another's.
+func TestOneKeyHasOneOfficer(t *testing.T) {
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	add := func(name, key string) func(*Change) {
+		return func(c *Change) { c.Officer = &OfficerChange{Name: name, Key: key} }
+	}
+	for _, private := range []crypto.Signer{ed, ec} {
+		plain, err := ssh.NewPublicKey(private.Public())
+		require.NoError(t, err)
+		c := applied(t, founded(t), policy.AddOfficer, add("dave", OfficerKeyText(plain)))
+		touched := OfficerKeyText(testOnlySecurityKey{key: private}.PublicKey())
+		require.NotEqual(t, OfficerKeyText(plain), touched)
+		_, err = c.Propose(draft(policy.AddOfficer, add("erin", touched)), noon)
+		require.ErrorIs(t, err, ErrInvalid)
+		assert.ErrorContains(t, err, "officers dave and erin have one key")
+		applied(t, c, policy.ReplaceOfficer, add("dave", touched))
+	}
+	_, err = founded(t).Propose(draft(policy.AddOfficer, add("Alice", testOnlyKeyText("Alice"))), noon)
+	require.ErrorIs(t, err, ErrInvalid)
+	assert.ErrorContains(t, err, "differ in their case alone")
 }
