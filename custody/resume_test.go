@@ -79,3 +79,23 @@ func TestWorkIsFoundBehindProposals(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, store.RequestApplied, r.State)
 }
+
+// A purse that cannot be reset any more when an officer approves is a refusal like any other: by its name, and recorded.
+func TestAPurseThatCannotBeResetAnyMore(t *testing.T) {
+	w := newWorld(t, policy.Quorum{Default: 1}, nil)
+	w.does(policy.CreateKeySet, newKeySet("demo", suite.TDES))
+	r := w.propose("alice", policy.ResetPurse, func(c *Change) {
+		c.Purse = &PurseChange{KeySet: "demo", Card: "3105228000001117", Purse: "EP"}
+	})
+	w.ResetPurse = func(PurseChange) (store.PurseKey, func(*store.Purse) error, error) {
+		return store.PurseKey{}, nil, errors.New("this node serves no such key set")
+	}
+	_, err := w.approve("bob", r)
+	require.ErrorIs(t, err, ErrInvalid)
+	assert.Equal(t, "INVALID", w.last().Outcome)
+	r, _, err = w.Request(t.Context(), r.ID)
+	require.NoError(t, err)
+	assert.Equal(t, store.RequestOpen, r.State)
+	assert.Empty(t, r.Approvals)
+	assert.Empty(t, w.reset)
+}
