@@ -84,3 +84,27 @@ func TestOneKeyHasOneOfficer(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalid)
 	assert.ErrorContains(t, err, "differ in their case alone")
 }
+
+// Fewer officers than an act takes cannot come to it by lowering its quorum, or by officers of their own.
+func TestNoWayAroundTheLargestQuorum(t *testing.T) {
+	strict := policy.Quorum{Default: 1, Acts: map[policy.Act]int{policy.ExportKey: 2}}
+	for act, with := range map[policy.Act]func(*Change){
+		policy.SetQuorum:      quorumOf(1),
+		policy.AddOfficer:     func(c *Change) { c.Officer = &OfficerChange{Name: "dave", Key: testOnlyKeyText("dave")} },
+		policy.ReplaceOfficer: func(c *Change) { c.Officer = &OfficerChange{Name: "carol", Key: testOnlyKeyText("dave")} },
+	} {
+		t.Run(string(act), func(t *testing.T) {
+			w := newWorld(t, strict, nil)
+			before := *w.catalogue()
+			r, err := w.approve("bob", w.propose("alice", act, with))
+			require.NoError(t, err)
+			require.Equal(t, store.RequestOpen, r.State)
+			assert.Equal(t, before, *w.catalogue())
+			r, err = w.approve("carol", r)
+			require.NoError(t, err)
+			assert.Equal(t, store.RequestApplied, r.State)
+		})
+	}
+	w := newWorld(t, strict, nil)
+	assert.Equal(t, store.RequestApplied, w.does(policy.CreateKeySet, newKeySet("demo", suite.TDES)).State, "the others take what they took")
+}
