@@ -107,22 +107,32 @@ func (v *verification) witnessed() (size uint64, at time.Time) {
 	return all[v.Quorum-1].Checkpoint.Size, at
 }
 
-// unchecked says what cannot be known without a saved checkpoint.
+// unchecked says what could not be known: all that a saved checkpoint or witnesses show without them, and with them what came later.
 func (v *verification) unchecked() {
 	r := v.report
 	size, at := v.witnessed()
-	if size == 0 {
-		r.Unchecked = append(r.Unchecked,
-			"that the tail was not cut, nor an old checkpoint served as new: the log may have had more entries",
-			"that the log was not rewritten as a whole, with the database, and signed again by who has the key",
-			"that nobody was shown another log of the same size (a fork)")
+	if r.Saved != nil {
+		size = max(size, r.Saved.Size)
+	}
+	say := func(format string, values ...any) { r.Unchecked = append(r.Unchecked, fmt.Sprintf(format, values...)) }
+	switch {
+	case size == 0:
+		say("that the tail was not cut, nor an old checkpoint served as new: the log may have had more entries")
+		say("that the log was not rewritten as a whole, with the database, and signed again by who has the key")
+		say("that nobody was shown another log of the same size (a fork)")
 		return
+	case at.IsZero():
+		say("that the log had no more entries after the saved checkpoint than it has here: a tail that was cut behind it, or a checkpoint that is old " +
+			"but no older, does not show")
+	case v.WitnessedSince.IsZero():
+		say("that the tail was not cut, nor an old checkpoint served as new: the witnesses signed last at %s, and the log may have had more "+
+			"entries since", at.Format(time.RFC3339))
 	}
-	if v.WitnessedSince.IsZero() {
-		r.Unchecked = append(r.Unchecked, fmt.Sprintf("that the tail was not cut, nor an old checkpoint served as new: the witnesses signed last at %s, "+
-			"and the log may have had more entries since", at.Format(time.RFC3339)))
-	}
-	if size < r.Checkpoint.Size {
-		r.Unchecked = append(r.Unchecked, fmt.Sprintf("that the entries from %d on are the same for all: not enough witnesses have signed them yet", size))
+	switch {
+	case size >= r.Checkpoint.Size:
+	case at.IsZero():
+		say("that the entries from %d on are the same for all, and always were: they came after the saved checkpoint", size)
+	default:
+		say("that the entries from %d on are the same for all: not enough witnesses have signed them yet", size)
 	}
 }

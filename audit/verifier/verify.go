@@ -96,9 +96,7 @@ func (v *verification) checkpoints() error {
 		v.anchor(saved, "the saved checkpoint")
 	}
 	v.witnesses(signed, kept)
-	if v.Saved == nil {
-		v.unchecked()
-	}
+	v.unchecked()
 	return nil
 }
 

@@ -165,8 +165,12 @@ func printReport(out io.Writer, r *verifier.Report, key note.Verifier, took time
 	for _, not := range r.Unchecked {
 		fmt.Fprintf(out, "NOT CHECKED  %s\n", not)
 	}
-	if r.Saved == nil && len(r.Unchecked) > 0 {
+	switch {
+	case len(r.Unchecked) == 0:
+	case r.Saved == nil:
 		fmt.Fprintln(out, "             A checkpoint saved before, elsewhere, checks these: --checkpoint SAVED. Save today's for the next time.")
+	default:
+		fmt.Fprintln(out, "             A newer checkpoint, saved elsewhere or signed by a witness, checks more. Save today's for the next time.")
 	}
 	fmt.Fprintf(out, "read         %d entries, %d tiles, in %v\n", r.Entries, r.Tiles, took.Round(time.Millisecond))
 }
