@@ -23,6 +23,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -35,6 +37,9 @@ const copiedAtOnce = 64
 
 // Copy brings the folder to up to the log in from, whose key is given, and verifies it. It returns the checkpoint that both have.
 func Copy(ctx context.Context, from, to tiles.Folder, key note.Verifier) (tiles.Checkpoint, error) {
+	if err := apart(from, to); err != nil {
+		return tiles.Checkpoint{}, err
+	}
 	unlock, err := to.Lock()
 	if err != nil {
 		return tiles.Checkpoint{}, err
@@ -44,6 +49,25 @@ func Copy(ctx context.Context, from, to tiles.Folder, key note.Verifier) (tiles.
 		return tiles.Checkpoint{}, err
 	}
 	return c, nil
+}
+
+// ErrOneFolder: the archive is the log itself, by another name or by the same, and no copy of it.
+var ErrOneFolder = errors.New("is the folder of the log itself")
+
+func apart(log, archive tiles.Folder) error {
+	a, err := os.Stat(string(log))
+	if err != nil {
+		return fmt.Errorf("the log: %w", err)
+	}
+	switch b, err := os.Stat(string(archive)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the archive: %w", err)
+	case os.SameFile(a, b):
+		return fmt.Errorf("the archive %s %w", archive, ErrOneFolder)
+	}
+	return nil
 }
 
 func copyLog(ctx context.Context, from, to tiles.Folder, key note.Verifier) (c tiles.Checkpoint, err error) {
