@@ -42,6 +42,7 @@ type replayState struct {
 	replayed
 	Next          uint64            `json:"next"` // index to go on from
 	Sealed        uint64            `json:"sealed"`
+	End           uint64            `json:"end"` // what was sealed when it began; 0: it did not yet
 	Done          bool              `json:"done"`
 	Equal         uint64            `json:"equal"`
 	Different     uint64            `json:"different"`
@@ -127,6 +128,9 @@ func (s *replayState) take(answer *v1.ReplayResponse) error {
 		}
 	}
 	s.Next, s.Done, s.Sealed = answer.Next, answer.Done, answer.Sealed
+	if s.End == 0 {
+		s.End = answer.Sealed
+	}
 	return s.keep()
 }
 
