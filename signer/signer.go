@@ -49,6 +49,7 @@ type Signer struct {
 	store   store.Store
 	keySets map[string]*keySet
 	sealed  SealedRecord
+	listing chan struct{} // holds one for each page of the sealed record that is read
 	life    time.Duration
 	reader  readerLives
 	now     func() time.Time
@@ -67,7 +68,7 @@ func New(c Config) (*Signer, error) {
 		return nil, errors.New("signer: a policy and a store are needed")
 	}
 	s := &Signer{
-		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{}, sealed: c.Sealed,
+		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{}, sealed: c.Sealed, listing: make(chan struct{}, pagesAtOnce),
 		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
 		past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
 	}

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -248,6 +249,31 @@ func TestExportsAreBounded(t *testing.T) {
 	}
 	auditor.http.CloseIdleConnections() // one that was made while the service stopped
 	require.NoError(t, <-stopped)
+}
+
+// Pages are few at once: each reads tens of thousands of entries where few are chosen. Others wait, as long as their callers do.
+func TestPagesAreFewAtOnce(t *testing.T) {
+	const callers, atOnce = 12, 2
+	w, _ := sealedWorld(t)
+	w.log.hold = make(chan struct{})
+	auditor := w.as("auditor")
+	ended := make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := auditor.audit().ListEntries(t.Context(), &v1.ListEntriesRequest{})
+			ended <- err
+		}()
+	}
+	require.Eventually(t, func() bool { return w.log.inside.Load() == atOnce }, 30*time.Second, time.Millisecond)
+	assert.Never(t, func() bool { return w.log.inside.Load() > atOnce }, 200*time.Millisecond, time.Millisecond)
+	ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer leave()
+	_, err := auditor.audit().ListEntries(ctx, &v1.ListEntriesRequest{})
+	assert.Equal(t, connect.CodeDeadlineExceeded, connect.CodeOf(err), "%v", err)
+	close(w.log.hold)
+	for range callers {
+		require.NoError(t, <-ended)
+	}
 }
 
 func TestAuditRequestsThatAreRefused(t *testing.T) {
