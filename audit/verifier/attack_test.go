@@ -112,6 +112,10 @@ var attacks = []attack{
 	{name: "cut a file short", kind: verifier.Malformed, saved: verifier.Malformed, words: "ends within an entry", do: func(l *logged) {
 		require.NoError(l, os.Truncate(l.place(middle), 1000))
 	}},
+	{name: "serve a bundle without an end", kind: verifier.Malformed, saved: verifier.Malformed, words: "tile/entries/001 is larger than such a file may be",
+		do: func(l *logged) { require.NoError(l, os.Truncate(l.place(middle), 1<<40)) }},
+	{name: "serve a tile without an end", kind: verifier.Malformed, saved: verifier.Malformed, words: "tile/0/001 is larger than such a file may be",
+		do: func(l *logged) { require.NoError(l, os.Truncate(l.place(tiles.Tile{Index: 1, Width: 256}), 1<<40)) }},
 	{name: "cut the tail off and serve the old checkpoint", saved: verifier.CutOrOld, words: "the log has 300 entries, the saved checkpoint 600",
 		do: func(l *logged) {
 			old := l.copy(l.T)
