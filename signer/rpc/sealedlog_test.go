@@ -24,7 +24,7 @@ type sealedLog struct {
 	verifier.Log
 	signer note.Signer
 	text   string
-	hold   chan struct{} // when not nil, Each waits until it is closed
+	hold   chan struct{} // when not nil, Each waits until it is closed, or ctx ends
 	inside atomic.Int32  // calls of Each that have begun and not ended
 }
 
@@ -53,7 +53,10 @@ func (l *sealedLog) Each(ctx context.Context, from, size uint64, yield func(uint
 	l.inside.Add(1)
 	defer l.inside.Add(-1)
 	if l.hold != nil {
-		<-l.hold
+		select {
+		case <-l.hold:
+		case <-ctx.Done():
+		}
 	}
 	return l.Log.Each(ctx, from, size, yield)
 }
