@@ -248,7 +248,7 @@ func (c *auditCheckProofCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s\nheld         it is entry %d of %d of the log %s, as its key signed\n", proof.Entry, proof.Index, checkpoint.Size, checkpoint.Origin)
+	fmt.Printf("%s\nheld         it is entry %d of %d of the log %s, as its key signed\n", printable(string(proof.Entry)), proof.Index, checkpoint.Size, checkpoint.Origin)
 	fmt.Println("NOT CHECKED  that others are shown the same log: compare the checkpoint with one that was saved elsewhere")
 	return nil
 }

@@ -134,8 +134,8 @@ func (s *replayState) take(answer *v1.ReplayResponse) error {
 	return s.keep()
 }
 
-// keep writes the state beside its place and renames it: whenever the process dies, a whole state is there.
-func (s *replayState) keep() (err error) {
+// keep keeps the state: whenever the process dies, a whole one is there.
+func (s *replayState) keep() error {
 	if s.file == "" {
 		return nil
 	}
@@ -143,21 +143,26 @@ func (s *replayState) keep() (err error) {
 	if err != nil {
 		return err
 	}
-	next, err := os.OpenFile(s.file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	return replaceFile(s.file, append(text, '\n'), 0o600)
+}
+
+// replaceFile writes a file beside its place and renames it, durably: whatever dies, the old one is there, or the whole new one.
+func replaceFile(name string, text []byte, mode fs.FileMode) error {
+	next, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
-	_, err = next.Write(append(text, '\n'))
+	_, err = next.Write(text)
 	if err == nil {
 		err = next.Sync()
 	}
 	if err = errors.Join(err, next.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(s.file+".new", s.file); err != nil {
+	if err := os.Rename(name+".new", name); err != nil {
 		return err
 	}
-	folder, err := os.Open(filepath.Dir(s.file))
+	folder, err := os.Open(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
