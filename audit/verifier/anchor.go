@@ -63,7 +63,21 @@ func (v *verification) kept() ([][]byte, error) {
 	return all, nil
 }
 
-// witnesses finds what each witness signed: the published checkpoint, or the newest that is kept of his.
+// cosigned is the larger of the checkpoints that a witness signed: of the published one and the newest that is kept of his. Who serves an old
+// checkpoint, with his signature of that time, may have left the newer.
+func (v *verification) cosigned(published, kept []byte, w *tiles.Witness) (c tiles.Checkpoint, at time.Time, err error) {
+	c, at, err = tiles.OpenCosigned(published, v.Key, w)
+	if kept == nil {
+		return c, at, err
+	}
+	other, then, keptErr := tiles.OpenCosigned(kept, v.Key, w)
+	if errors.Is(err, tiles.ErrNotCosigned) || err == nil && keptErr == nil && other.Size > c.Size {
+		return other, then, keptErr
+	}
+	return c, at, err
+}
+
+// witnesses finds what each witness signed.
 func (v *verification) witnesses(published []byte, kept [][]byte) {
 	if len(v.Witnesses) == 0 {
 		return
@@ -73,10 +87,7 @@ func (v *verification) witnesses(published []byte, kept [][]byte) {
 	}
 	var missing []error
 	for i, w := range v.Witnesses {
-		c, at, err := tiles.OpenCosigned(published, v.Key, w)
-		if errors.Is(err, tiles.ErrNotCosigned) && kept[i] != nil {
-			c, at, err = tiles.OpenCosigned(kept[i], v.Key, w)
-		}
+		c, at, err := v.cosigned(published, kept[i], w)
 		if err != nil {
 			missing = append(missing, err)
 			continue

@@ -156,6 +156,15 @@ func TestAnOldCheckpointServedAsNew(t *testing.T) {
 	require.Len(t, report.Unchecked, 1)
 	assert.Contains(t, report.Unchecked[0], "an old checkpoint served as new")
 
+	// Who leaves the newer one that the witness signed is found out by it.
+	newer, err := n.folder.Cosigned(keyOf(t, w))
+	require.NoError(t, err)
+	require.NoError(t, served.folder.PublishCosigned(keyOf(t, w), string(newer)))
+	left := served.verify(c)
+	require.Len(t, left.Findings, 1)
+	assert.Equal(t, verifier.CutOrOld, left.Findings[0].Kind)
+	require.NoError(t, served.folder.PublishCosigned(keyOf(t, w), string(kept)))
+
 	c.WitnessedSince = report.Witnessed[0].Time.Add(time.Second)
 	report = served.verify(c)
 	require.Len(t, report.Findings, 1)
