@@ -49,12 +49,27 @@ const (
 	UnexplainedCounter Event = "UnexplainedCounter" // alarm: a card's counter passed values at which nothing was authorised
 	Contradiction      Event = "Contradiction"      // alarm: a right TAC for a transaction declared not applied
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
+	Restored           Event = "Restored"           // a backup was put into this token and this store
+	BackupMade         Event = "BackupMade"         // a backup file was sealed; the detail has its SHA-256
+	KeyDiffers         Event = "KeyDiffers"         // alarm: the token has another key than the catalogue, or another than it may
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
 	Pruned             Event = "Pruned"             // entries that are sealed leave the database
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
 	WitnessConflict    Event = "WitnessConflict"    // alarm, no entry: a witness signed another tree of the sealed log
 	WitnessLate        Event = "WitnessLate"        // alarm, no entry: a witness has signed nothing for minutes
+)
+
+// Events about what officers decide on (custody.Office). The one who asked is the entry's client.
+const (
+	OfficersRegistered Event = "OfficersRegistered" // the first officers; Bytes are the first catalogue
+	ChangeProposed     Event = "ChangeProposed"
+	ChangeApproved     Event = "ChangeApproved" // with the signature
+	ChangeRejected     Event = "ChangeRejected"
+	ChangeCancelled    Event = "ChangeCancelled"
+	ChangeClaimed      Event = "ChangeClaimed" // a node goes on with work in the token that was interrupted
+	ChangeApplied      Event = "ChangeApplied"
+	ChangeRefused      Event = "ChangeRefused" // any of these that was asked for in vain, or a change that came to nothing
 )
 
 // Entry is one line of the record. Empty fields are left out of the encoding.
@@ -90,6 +105,20 @@ type Entry struct {
 	Command string     `json:"command,omitempty"` // the whole APDU that was made; never one that carries a PIN
 	Batch   *Batch     `json:"batch,omitempty"`   // only of a batch
 	Writes  []KeyWrite `json:"writes,omitempty"`  // of a personalisation, in order
+	Change  *Change    `json:"change,omitempty"`  // of what officers decide on
+}
+
+// Change is what an entry says of a change request. An approval can be verified from its entry alone: Signature is by OfficerKey, over Bytes, in
+// the namespace of custody. Whether the key was the officer's is in the entries before.
+type Change struct {
+	ID         string `json:"id,omitempty"`
+	Act        string `json:"act,omitempty"`
+	Bytes      string `json:"bytes,omitempty"`      // exactly what officers sign
+	Officer    string `json:"officer,omitempty"`    // of an approval
+	OfficerKey string `json:"officerKey,omitempty"` // its SSH key
+	Signature  string `json:"signature,omitempty"`  // armoured, as ssh-keygen -Y verify reads it
+	Revision   uint64 `json:"revision,omitempty"`   // of the catalogue that it made
+	Catalogue  string `json:"catalogue,omitempty"`  // digest of that catalogue
 }
 
 // Batch is what one entry says of many TACs. Those that were not verified have entries of their own, just after it.

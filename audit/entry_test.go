@@ -29,6 +29,7 @@ func whole() Entry {
 			Keys: []BatchKey{{Key: Key{Set: "demo", Kind: "tac", Version: 2, KCV: "0A0B0C"}, Boundary: "CARD", Items: 3}},
 		},
 		Writes: []KeyWrite{{Key: Key{Set: "demo", Kind: "tac", Version: 2, KCV: "8DD394"}, Boundary: "CARD", Challenge: "A1B2C3D4"}},
+		Change: &Change{ID: "i", Act: "key.create", Bytes: `{"a":1}`, Officer: "bob", OfficerKey: "ssh-ed25519 AAAA", Signature: "s", Revision: 2, Catalogue: "c"},
 	}
 }
 
@@ -45,7 +46,8 @@ func TestEncodingIsTheseBytes(t *testing.T) {
 		`"outcome":"APPROVED","detail":"\u003cd\u003e","mac2":"60B7B5B7","mac1":"7E1722D0","settled":[{"transaction":"t","outcome":"APPLIED","evidence":"COUNTER"}],` +
 		`"command":"8416000004A1B2C3D4","batch":{"items":4,"verified":1,"mismatched":2,"failed":1,"digest":"ef",` +
 		`"keys":[{"set":"demo","kind":"tac","version":2,"kcv":"0A0B0C","boundary":"CARD","items":3}]},` +
-		`"writes":[{"key":{"set":"demo","kind":"tac","version":2,"kcv":"8DD394"},"boundary":"CARD","challenge":"A1B2C3D4"}]}`
+		`"writes":[{"key":{"set":"demo","kind":"tac","version":2,"kcv":"8DD394"},"boundary":"CARD","challenge":"A1B2C3D4"}],` +
+		`"change":{"id":"i","act":"key.create","bytes":"{\"a\":1}","officer":"bob","officerKey":"ssh-ed25519 AAAA","signature":"s","revision":2,"catalogue":"c"}}`
 	line, err := whole().Encode()
 	require.NoError(t, err)
 	assert.Equal(t, want, string(line))

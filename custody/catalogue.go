@@ -45,6 +45,8 @@ type Officer struct {
 type KeySet struct {
 	Definition
 	Keys []Key `json:"keys,omitempty"` // in the order of their kinds, then versions
+	// Changing is the change that a node is at work on in the token; "" almost always. No other change of the set is applied meanwhile.
+	Changing string `json:"changing,omitempty"`
 }
 
 // Definition is a key set without its keys.
@@ -95,8 +97,8 @@ type CheckValue struct {
 	Algorithm string `json:"algorithm"` // "3DES", "SM4", "AES-CMAC": E(0) of the first two
 }
 
-// Of makes the check value of a master.
-func checkValueOf(alg suite.Algorithm, v kcv.Value) CheckValue {
+// CheckValueOf makes the check value of a master.
+func CheckValueOf(alg suite.Algorithm, v kcv.Value) CheckValue {
 	return CheckValue{Value: v.String(), Algorithm: alg.String()}
 }
 
@@ -124,9 +126,11 @@ type Backup struct {
 	Label     string     `json:"label"`
 	Threshold int        `json:"threshold,omitempty"` // shares that bring it back
 	// Shares are encrypted, one to each officer; of Vault there is one, by transit.
-	Shares  []Share   `json:"shares"`
-	Created time.Time `json:"created"`
-	Changed string    `json:"changed"`
+	Shares []Share `json:"shares"`
+	// Recipient is what backup files are sealed to: the public half of a key that the shares make, 64 hex digits (custody/escrow).
+	Recipient string    `json:"recipient,omitempty"`
+	Created   time.Time `json:"created"`
+	Changed   string    `json:"changed"`
 }
 
 // Share is one encrypted share.
@@ -224,7 +228,7 @@ func (c Catalogue) clone() Catalogue {
 		c, err = DecodeCatalogue(line)
 	}
 	if err != nil {
-		panic(err) // a catalogue that was decoded or made by Apply can be encoded
+		panic(err) // a catalogue that was decoded, or made by Apply, can be encoded; a decision's panic is that decision's failure
 	}
 	return c
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -68,6 +66,8 @@ type KeyChange struct {
 	KCV      string             `json:"kcv,omitempty"`     // of key.import: expected; of all others but key.create: that the key must have
 	// Components is how many XOR components key.import takes, 2 or 3; 0: a key block.
 	Components int `json:"components,omitempty"`
+	// Custodians are the persons who enter them, in their order; empty: whom the file of the ceremony names.
+	Custodians []string `json:"custodians,omitempty"`
 }
 
 // TransportChange is what transport.import and transport.destroy take.
@@ -76,6 +76,8 @@ type TransportChange struct {
 	Bits       int    `json:"bits,omitempty"` // AES: 128, 192 or 256; 3DES: 112 or 168
 	KCV        string `json:"kcv"`
 	Components int    `json:"components,omitempty"` // 2 or 3
+	// Custodians as of KeyChange.
+	Custodians []string `json:"custodians,omitempty"`
 }
 
 // BackupChange is what backup.create takes: Threshold shares of one for each of Holders, or Vault's transit key.
@@ -101,8 +103,6 @@ const (
 	maxChange   = 16 << 10
 )
 
-var changeID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
 // Encode writes the bytes that officers sign.
 func (c Change) Encode() ([]byte, error) {
 	c.Format = changeFormat
@@ -114,6 +114,38 @@ func (c Change) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("change: %w", err)
 	}
 	return line, nil
+}
+
+// DecodeDraft reads what an officer proposes: the members act, reason, and what the act takes, as Encode writes them. What the office fills has
+// no place in it. Its errors are ErrMalformed.
+func DecodeDraft(text []byte) (Change, error) {
+	var draft struct {
+		Act       policy.Act       `json:"act"`
+		Reason    string           `json:"reason"`
+		Officer   *OfficerChange   `json:"officer"`
+		Quorum    *policy.Quorum   `json:"quorum"`
+		KeySet    *Definition      `json:"keySet"`
+		Keys      *KeysChange      `json:"keys"`
+		Transport *TransportChange `json:"transport"`
+		Backup    *BackupChange    `json:"backup"`
+		Purse     *PurseChange     `json:"purse"`
+	}
+	if len(text) > maxChange {
+		return Change{}, fmt.Errorf("%w: draft: %d bytes, expected at most %d", ErrMalformed, len(text), maxChange)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&draft)
+	if err == nil && decoder.More() {
+		err = errors.New("something follows it")
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("%w: draft: %w", ErrMalformed, err)
+	}
+	return Change{
+		Act: draft.Act, Reason: draft.Reason, Officer: draft.Officer, Quorum: draft.Quorum, KeySet: draft.KeySet, Keys: draft.Keys,
+		Transport: draft.Transport, Backup: draft.Backup, Purse: draft.Purse,
+	}, nil
 }
 
 // DecodeChange reads the bytes of a change, and nothing else that means the same.
@@ -132,50 +164,4 @@ func DecodeChange(line []byte) (Change, error) {
 		return Change{}, err
 	}
 	return c, nil
-}
-
-// check is what is wrong with a change whatever the catalogue is.
-func (c Change) check() error {
-	switch {
-	case !changeID.MatchString(c.ID):
-		return fmt.Errorf("change: id %q: expected 32 hex digits", c.ID)
-	case !slices.Contains(policy.Acts(), c.Act):
-		return fmt.Errorf("change: act %q: expected one of %v", c.Act, policy.Acts())
-	case c.Author == "":
-		return errors.New("change: author: missing")
-	case c.Reason == "" || len(c.Reason) > maxReason:
-		return fmt.Errorf("change: reason: expected 1 to %d bytes", maxReason)
-	case !c.Proposed.Before(c.Expires) || c.Expires.Sub(c.Proposed) > longestLife:
-		return fmt.Errorf("change: expires: expected within %v of the proposal", longestLife)
-	}
-	return c.onlyWhatTheActTakes()
-}
-
-// shape is which member of a change an act takes.
-func (c Change) shape() map[string]bool {
-	return map[string]bool{
-		"officer": c.Officer != nil, "quorum": c.Quorum != nil, "keySet": c.KeySet != nil, "keys": c.Keys != nil,
-		"transport": c.Transport != nil, "backup": c.Backup != nil, "purse": c.Purse != nil,
-	}
-}
-
-var takes = map[policy.Act]string{
-	policy.AddOfficer: "officer", policy.RemoveOfficer: "officer", policy.ReplaceOfficer: "officer", policy.SetQuorum: "quorum",
-	policy.CreateKeySet: "keySet", policy.UpdateKeySet: "keySet",
-	policy.CreateKey: "keys", policy.ImportKey: "keys", policy.ExportKey: "keys", policy.ActivateKey: "keys", policy.SuspendKey: "keys",
-	policy.ResumeKey: "keys", policy.DeactivateKey: "keys", policy.CompromiseKey: "keys", policy.DestroyKey: "keys",
-	policy.ImportTransport: "transport", policy.DestroyTransport: "transport", policy.CreateBackup: "backup", policy.ResetPurse: "purse",
-}
-
-func (c Change) onlyWhatTheActTakes() error {
-	member := takes[c.Act]
-	for name, there := range c.shape() {
-		switch {
-		case there && name != member:
-			return fmt.Errorf("change: %s: %s takes %s", name, c.Act, member)
-		case !there && name == member:
-			return fmt.Errorf("change: %s: missing, %s takes it", name, c.Act)
-		}
-	}
-	return nil
 }

@@ -3,6 +3,8 @@ package custody
 import (
 	"fmt"
 	"slices"
+
+	"github.com/pursekeeper/pursekeeper/policy"
 )
 
 // KeyState is the state of a key after NIST SP 800-57 part 1, §7. The zero value is invalid.
@@ -75,15 +77,7 @@ func (s *KeyState) UnmarshalText(text []byte) (err error) {
 }
 
 // Signs reports whether a key in this state issues MACs: active alone.
-func (s KeyState) Signs() bool { return s == Active }
+func (s KeyState) Signs() bool { return s.For(policy.AuthorizeLoad).Signs() }
 
 // Verifies reports whether a key in this state verifies what was made with it while it was active.
-func (s KeyState) Verifies() bool { return s == Active || s == Deactivated || s == Compromised }
-
-// Settles reports whether an answer under a key in this state settles what is open. A compromised key's does not: whoever has
-// it could make any card's answer, fresh ones too, and have a load that was taken declared not applied.
-func (s KeyState) Settles() bool { return s == Active || s == Deactivated }
-
-// Replaces reports whether a control key in this state may write the key that takes its place on a card. A deactivated one must:
-// the card knows no other. A compromised one must not: whoever has it would read the new key from the command.
-func (s KeyState) Replaces() bool { return s == Active || s == Deactivated }
+func (s KeyState) Verifies() bool { return s.For(policy.VerifyTac).Verifies() }

@@ -55,7 +55,21 @@ const (
 	ProveEntry       Operation = "ProveEntry"
 	LatestCheckpoint Operation = "LatestCheckpoint"
 	ExportEntries    Operation = "ExportEntries"
+	// About what officers decide on, which is of no one key set.
+	ProposeChange Operation = "ProposeChange"
+	ApproveChange Operation = "ApproveChange"
+	RejectChange  Operation = "RejectChange"
+	CancelChange  Operation = "CancelChange"
+	ListChanges   Operation = "ListChanges"
+	ReadChange    Operation = "ReadChange"
+	ListOfficers  Operation = "ListOfficers"
 )
+
+// ofNoKeySet are the operations that are asked for without a key set.
+var ofNoKeySet = []Operation{ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers}
+
+// OfKeySet reports whether a request for the operation names a key set.
+func (op Operation) OfKeySet() bool { return !slices.Contains(ofNoKeySet, op) }
 
 // Operations returns every operation once.
 func Operations() []Operation {
@@ -67,6 +81,7 @@ func Operations() []Operation {
 		BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open,
 		ListKeySets, Replay,
 		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
+		ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers,
 	}
 }
 
@@ -96,10 +111,14 @@ var rights = map[Role][]Operation{
 	Reader: {BeginPurchase, CompletePurchase, Challenge, Authenticate, Seal, Open},
 	// Not AuthenticateCard: its cryptogram is a block of the caller's choice under the key that WRITE KEY goes under.
 	Personaliser: {PersonaliseCard, PersonalisePSAM},
-	Officer:      {UnlockCard, GetTransaction, ListTransactions, ListKeySets},
+	Officer: {
+		UnlockCard, GetTransaction, ListTransactions, ListKeySets,
+		ProposeChange, ApproveChange, RejectChange, CancelChange, ListChanges, ReadChange, ListOfficers,
+	},
 	Auditor: {
 		GetTransaction, ListTransactions, ListKeySets, Replay,
 		ListEntries, ReadEntry, ProveEntry, LatestCheckpoint, ExportEntries,
+		ListChanges, ReadChange, ListOfficers,
 	},
 }
 
@@ -179,7 +198,7 @@ func (p *Policy) Identify(names []string) (Caller, error) {
 	return found, nil
 }
 
-// Request is what Decide is asked.
+// Request is what Decide is asked. KeySet is "" of an operation that is of no key set.
 type Request struct {
 	Caller    Caller
 	Operation Operation
@@ -219,7 +238,9 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 		return Grant{}, &Denied{Reason: "the caller is not known"}
 	case !slices.Contains(rights[c.Role], r.Operation):
 		return Grant{}, &Denied{Reason: fmt.Sprintf("role %s may not %s", c.Role, r.Operation)}
-	case !slices.Contains(c.KeySets, r.KeySet):
+	case !r.Operation.OfKeySet() && r.KeySet != "":
+		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is of no key set", r.Operation)}
+	case r.Operation.OfKeySet() && !slices.Contains(c.KeySets, r.KeySet):
 		return Grant{}, &Denied{Reason: fmt.Sprintf("client %s may not use key set %q", c.Name, r.KeySet)}
 	}
 	return Grant{operation: r.Operation, keySet: r.KeySet, maxAmount: c.MaxAmountFen, digest: p.digest}, nil

@@ -43,6 +43,13 @@ func TestRolesAndOperations(t *testing.T) {
 		{ProveEntry, 0, 0, 0, 'x', 0, 0},
 		{LatestCheckpoint, 0, 0, 0, 'x', 0, 0},
 		{ExportEntries, 0, 0, 0, 'x', 0, 0},
+		{ProposeChange, 0, 0, 'x', 0, 0, 0},
+		{ApproveChange, 0, 0, 'x', 0, 0, 0},
+		{RejectChange, 0, 0, 'x', 0, 0, 0},
+		{CancelChange, 0, 0, 'x', 0, 0, 0},
+		{ListChanges, 0, 0, 'x', 'x', 0, 0},
+		{ReadChange, 0, 0, 'x', 'x', 0, 0},
+		{ListOfficers, 0, 0, 'x', 'x', 0, 0},
 	}
 	var rows []Operation
 	for _, row := range table {
@@ -58,10 +65,16 @@ func TestRolesAndOperations(t *testing.T) {
 		for _, row := range table {
 			op := row.op
 			may := []rune{row.platform, row.reader, row.officer, row.auditor, row.personaliser, row.operator}[i] == 'x'
-			grant, err := p.Decide(Request{Caller: caller, Operation: op, KeySet: "demo"})
+			keySet := "demo"
+			if !op.OfKeySet() {
+				_, err := p.Decide(Request{Caller: caller, Operation: op, KeySet: "demo"})
+				require.Error(t, err, "%s %s", role, op)
+				keySet = ""
+			}
+			grant, err := p.Decide(Request{Caller: caller, Operation: op, KeySet: keySet})
 			if may {
 				require.NoError(t, err, "%s %s", role, op)
-				assert.True(t, grant.Allows(op, "demo"))
+				assert.True(t, grant.Allows(op, keySet))
 				assert.False(t, grant.Allows(op, "other"))
 				continue
 			}

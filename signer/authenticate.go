@@ -58,15 +58,17 @@ type authentication struct {
 //
 // Errors: as of AuthorizeLoad.
 func (s *Signer) AuthenticateCard(ctx context.Context, caller policy.Caller, r AuthenticateRequest) (Authentication, error) {
-	set, grant, err := s.permit(ctx, caller, policy.AuthenticateCard, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Authentication{}, err
-	}
-	a, err := set.readAuthentication(r)
-	if err != nil {
-		return Authentication{}, err
-	}
-	return s.authenticateCard(ctx, caller, grant, set, a)
+	return withKeys(ctx, s, func(s view) (Authentication, error) {
+		set, grant, err := s.permit(ctx, caller, policy.AuthenticateCard, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Authentication{}, err
+		}
+		a, err := set.readAuthentication(r)
+		if err != nil {
+			return Authentication{}, err
+		}
+		return s.authenticateCard(ctx, caller, grant, set, a)
+	})
 }
 
 // readAuthentication is the only reader of an AuthenticateRequest.
@@ -126,7 +128,7 @@ func (d Direction) kind() keyderive.Kind {
 }
 
 // authenticateCard is the operation behind the permission.
-func (s *Signer) authenticateCard(
+func (s view) authenticateCard(
 	ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, a authentication,
 ) (Authentication, error) {
 	if !grant.Allows(policy.AuthenticateCard, set.Name) {
@@ -135,9 +137,9 @@ func (s *Signer) authenticateCard(
 	entry := s.entry(caller, grant, policy.AuthenticateCard, audit.Entry{KeySet: set.Name, Card: a.card.id, Inputs: audit.Inputs{
 		Command: a.direction.name(), KeyID: fmt.Sprintf("%02X", a.keyID), Challenge: upperHex(a.challenge), Cryptogram: upperHex(a.cryptogram),
 	}})
-	key, used := set.signing(a.direction.kind(), a.number)
+	key, used := set.signing(policy.AuthenticateCard, a.direction.kind(), a.number)
 	answer := Authentication{Outcome: ledger.KeyNotActive, Key: used, Detail: detailNoKey(a.direction.kind(), a.number)}
-	if key.State.Signs() {
+	if key.For(policy.AuthenticateCard).Signs() {
 		var err error
 		if answer, err = a.answer(ctx, set, key); err != nil {
 			return Authentication{}, err

@@ -116,7 +116,7 @@ func (c *chronicle) as(role policy.Role) policy.Caller {
 // card lends a card key of the signer's, as the card has it.
 func (c *chronicle) card(kind keyderive.Kind, use func(keyderive.Card) error) {
 	c.t.Helper()
-	set := c.keySets[c.set]
+	set := c.current.Load().sets[c.set]
 	at, err := set.parseCard(testSerial, "")
 	require.NoError(c.t, err)
 	require.NoError(c.t, set.master(set.version(kind, 1), at).WithCard(context.Background(), at.factor, use))
@@ -214,7 +214,7 @@ func (c *chronicle) settlement(counter purse.Counter, right bool) {
 
 func (c *chronicle) unload() {
 	ctx, platform := context.Background(), c.as(policy.Platform)
-	profile := c.keySets[c.set].Profile
+	profile := c.current.Load().sets[c.set].Profile
 	init := purse.UnloadInit{Balance: 1000, Counter: 11, KVER: 1, Random: c.random()}
 	u, err := purse.NewUnload(profile, init, purse.ED, 50, chronicleTerminal)
 	require.NoError(c.t, err)
@@ -305,7 +305,7 @@ func (c *chronicle) commands() {
 	}
 	_, err := c.AuthenticateCard(ctx, platform, AuthenticateRequest{KeySet: c.set, CardSerial: testSerial, Direction: External, Challenge: "A1B2C3D4"})
 	require.NoError(c.t, err)
-	set := c.keySets[c.set]
+	set := c.current.Load().sets[c.set]
 	var made purse.Cryptogram
 	c.card(keyderive.KindInternalAuth, func(k keyderive.Card) error {
 		m, err := k.Messaging()

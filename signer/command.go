@@ -40,31 +40,33 @@ type SignedCommand struct {
 //
 // Errors: as of AuthorizeLoad. A PIN, and what it is encrypted to, is in none of them, nor in the record.
 func (s *Signer) SignCommand(ctx context.Context, caller policy.Caller, r CommandRequest) (SignedCommand, error) {
-	set, grant, err := s.permit(ctx, caller, policy.SignCommand, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return SignedCommand{}, err
-	}
-	c, err := set.readCommand(r)
-	defer c.pin.end()
-	if err != nil {
-		return SignedCommand{}, err
-	}
-	return s.signCommand(ctx, caller, grant, set, c)
+	return withKeys(ctx, s, func(s view) (SignedCommand, error) {
+		set, grant, err := s.permit(ctx, caller, policy.SignCommand, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return SignedCommand{}, err
+		}
+		c, err := set.readCommand(r)
+		defer c.pin.end()
+		if err != nil {
+			return SignedCommand{}, err
+		}
+		return s.signCommand(ctx, caller, grant, set, c)
+	})
 }
 
 const detailPINLeftOut = "the command carries a PIN and is not in the record"
 
 // signCommand is the operation behind the permission.
-func (s *Signer) signCommand(ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, c command) (SignedCommand, error) {
+func (s view) signCommand(ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, c command) (SignedCommand, error) {
 	if !grant.Allows(policy.SignCommand, set.Name) {
 		return SignedCommand{}, errNoGrant
 	}
 	entry := s.entry(caller, grant, policy.SignCommand, audit.Entry{KeySet: set.Name, Card: c.card.id, Inputs: audit.Inputs{
 		Command: c.what.Name(), Challenge: upperHex(c.challenge), Data: upperHex(c.data),
 	}})
-	key, used := set.signing(c.kind, c.number)
+	key, used := set.signing(policy.SignCommand, c.kind, c.number)
 	answer := SignedCommand{Outcome: ledger.KeyNotActive, Key: used, Detail: detailNoKey(c.kind, c.number)}
-	if key.State.Signs() {
+	if key.For(policy.SignCommand).Signs() {
 		made, err := c.make(ctx, set, key)
 		if err != nil {
 			return SignedCommand{}, err
@@ -130,16 +132,12 @@ func (c *command) build(k keyderive.Card) (purse.APDU, error) {
 
 // signing finds the key that signs for a card: the version with the number, or the newest active of the kind for 0. Where none may,
 // the zero Version comes with the name of what was asked for.
-func (s *keySet) signing(kind keyderive.Kind, number int) (Version, KeyUsed) {
+func (s *keySet) signing(op policy.Operation, kind keyderive.Kind, number int) (Version, KeyUsed) {
 	if number == 0 {
-		for n, v := range s.versions[kind] {
-			if v.State.Signs() && n > number {
-				number = n
-			}
-		}
+		number = s.newest(kind)
 	}
 	key := s.version(kind, number)
-	if !key.State.Signs() {
+	if !key.For(op).Signs() {
 		return Version{}, s.refusedKey(kind, number)
 	}
 	return key, s.used(key)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
-	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -27,21 +26,27 @@ type Confirmation struct {
 
 // ConfirmLoad verifies the TAC of a load against what was recorded when its MAC2 was issued (EPURSE.md §5.1).
 func (s *Signer) ConfirmLoad(ctx context.Context, caller policy.Caller, transactionID, tac string) (Confirmation, error) {
-	return s.confirm(ctx, caller, loading, transactionID, tac)
+	return withKeys(ctx, s, func(s view) (Confirmation, error) {
+		return s.confirm(ctx, caller, loading, transactionID, tac)
+	})
 }
 
 // ConfirmUnload verifies MAC3 of an unload (EPURSE.md §5.3): it alone proves that the money left the card, whatever the counter
 // does.
 func (s *Signer) ConfirmUnload(ctx context.Context, caller policy.Caller, transactionID, mac3 string) (Confirmation, error) {
-	return s.confirm(ctx, caller, unloading, transactionID, mac3)
+	return withKeys(ctx, s, func(s view) (Confirmation, error) {
+		return s.confirm(ctx, caller, unloading, transactionID, mac3)
+	})
 }
 
 // ConfirmOverdraft verifies the TAC of a change of the overdraft limit (EPURSE.md §5.4).
 func (s *Signer) ConfirmOverdraft(ctx context.Context, caller policy.Caller, transactionID, tac string) (Confirmation, error) {
-	return s.confirm(ctx, caller, overdrawing, transactionID, tac)
+	return withKeys(ctx, s, func(s view) (Confirmation, error) {
+		return s.confirm(ctx, caller, overdrawing, transactionID, tac)
+	})
 }
 
-func (s *Signer) confirm(ctx context.Context, caller policy.Caller, kind onlineKind, transactionID, certificate string) (Confirmation, error) {
+func (s view) confirm(ctx context.Context, caller policy.Caller, kind onlineKind, transactionID, certificate string) (Confirmation, error) {
 	id, err := parseTransaction(transactionID)
 	if err != nil {
 		return Confirmation{}, err
@@ -69,7 +74,7 @@ func (s *Signer) confirm(ctx context.Context, caller policy.Caller, kind onlineK
 const detailCompromised = "verified with a compromised key"
 
 // attempt reads a recorded transaction by its id.
-func (s *Signer) attempt(ctx context.Context, id transaction) (store.Attempt, error) {
+func (s view) attempt(ctx context.Context, id transaction) (store.Attempt, error) {
 	attempt, err := s.store.Attempt(ctx, id.purse, id.key)
 	if errors.Is(err, store.ErrNotFound) || err == nil && attempt.ID != id.String() {
 		return store.Attempt{}, &NotFoundError{Field: transactionField, Name: id.String()}
@@ -95,7 +100,7 @@ func (c confirming) key() (keyderive.Kind, int) {
 }
 
 // judge is the operation behind the permission.
-func (s *Signer) judge(ctx context.Context, caller policy.Caller, grant policy.Grant, c confirming) (Confirmation, error) {
+func (s view) judge(ctx context.Context, caller policy.Caller, grant policy.Grant, c confirming) (Confirmation, error) {
 	if !grant.Allows(c.kind.confirm, c.set.Name) {
 		return Confirmation{}, errNoGrant
 	}
@@ -108,7 +113,7 @@ func (s *Signer) judge(ctx context.Context, caller policy.Caller, grant policy.G
 	})
 	kind, number := c.key()
 	key := c.set.version(kind, number)
-	if !key.State.Verifies() {
+	if !key.For(c.kind.confirm).Verifies() {
 		answer, err := s.refuse(ctx, entry, c.set.refusedKey(kind, number), fmt.Sprintf("no %v key of this epoch may verify", kind))
 		return Confirmation{
 			Outcome: answer.Outcome, TransactionID: c.attempt.ID, Key: answer.Key, AuditIndex: answer.AuditIndex, Detail: answer.Detail,
@@ -120,7 +125,7 @@ func (s *Signer) judge(ctx context.Context, caller policy.Caller, grant policy.G
 	if err != nil && !errors.Is(err, keyderive.ErrMismatch) {
 		return Confirmation{}, err
 	}
-	if err == nil && key.State == custody.Compromised {
+	if err == nil && key.For(c.kind.confirm).Flagged() {
 		entry.Detail = detailCompromised
 	}
 	return s.commitConfirm(ctx, c, entry, used, err == nil)
@@ -197,7 +202,7 @@ func (c confirming) certified() (certified, error) {
 }
 
 // commitConfirm lets the ledger judge a verified or refuted certificate and records it.
-func (s *Signer) commitConfirm(
+func (s view) commitConfirm(
 	ctx context.Context, c confirming, entry audit.Entry, used KeyUsed, right bool,
 ) (Confirmation, error) {
 	shown := ledger.Certificate{Attempt: c.attempt.AttemptKey, Value: upperHex(c.value[:]), Right: right}
@@ -205,9 +210,15 @@ func (s *Signer) commitConfirm(
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: c.id.purse, Counters: []int{c.id.key.Counter}, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+			if now := p.Attempt(shown.Attempt); now == nil || now.AuditIndex != c.attempt.AuditIndex {
+				answer, alarms = c.past(used, index, right), nil
+				e := entry
+				e.Outcome, e.Detail = string(answer.Outcome), answer.Detail
+				return []audit.Entry{e}, nil
+			}
 			result, recorded := s.ledger.Confirm(p, shown)
 			answer = Confirmation{
 				Outcome: c.named(result.Outcome), TransactionID: result.Attempt.ID, Key: used, AuditIndex: index,

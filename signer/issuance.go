@@ -6,11 +6,13 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 )
 
 // issuance is a personalisation that was read: where the keys go, which, and under what.
 type issuance struct {
+	op      policy.Operation
 	set     *keySet
 	at      card           // whose keys they are; of a module its factor is the device number
 	control keyderive.Kind // the kind that WRITE KEY goes under there
@@ -134,9 +136,9 @@ func (p *issuance) choose() (refused KeyUsed, detail string) {
 	}
 	p.under = p.set.version(p.control, number)
 	switch {
-	case !p.under.State.Replaces():
+	case !p.under.For(p.op).Replaces():
 		return p.set.refusedKey(p.control, number), inactive(p.control, p.onCard)
-	case !p.under.State.Signs() && (len(p.writes) != 1 || p.writes[0].kind != p.control):
+	case !p.under.For(p.op).Signs() && (len(p.writes) != 1 || p.writes[0].kind != p.control):
 		return p.set.refusedKey(p.control, number),
 			fmt.Sprintf("the %v key of version %d is %v: it may write the %[1]v key that replaces it, alone", p.control, number, p.under.State)
 	}
@@ -147,7 +149,7 @@ func (p *issuance) choose() (refused KeyUsed, detail string) {
 			number = p.set.newest(w.kind)
 		}
 		w.key = p.set.version(w.kind, number)
-		if !w.key.State.Signs() {
+		if !w.key.For(p.op).Signs() {
 			return p.set.refusedKey(w.kind, number), inactive(w.kind, p.version)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/custody"
@@ -33,29 +34,44 @@ type ListedKey struct {
 	Key      KeyUsed
 	State    custody.KeyState
 	Exposure Exposure
+	// Of keys that officers decide on; zero: not set.
+	ActivateAt, Due, Created time.Time
+	Origin                   string
 }
 
 // ListKeySets shows the key sets that the caller may see, in the order of their names; those that it may not are not named. A caller
 // that may see none is denied.
 func (s *Signer) ListKeySets(ctx context.Context, caller policy.Caller) ([]ListedKeySet, error) {
-	grants, sets, err := s.permitSome(ctx, caller, policy.ListKeySets)
-	if err != nil {
-		return nil, err
+	return withKeys(ctx, s, func(s view) ([]ListedKeySet, error) {
+		grants, sets, err := s.permitSome(ctx, caller, policy.ListKeySets)
+		if err != nil {
+			return nil, err
+		}
+		return s.listKeySets(ctx, caller, grants, sets)
+	})
+}
+
+// EachKey calls yield with every key and its state on this node, for the node's own metrics: nobody asks, and nothing is recorded.
+func (s *Signer) EachKey(yield func(audit.Key, custody.KeyState)) {
+	v := s.view()
+	for _, name := range slices.Sorted(maps.Keys(v.keys.sets)) {
+		for _, key := range v.keys.sets[name].listed().Keys {
+			yield(key.Key.Key, key.State)
+		}
 	}
-	return s.listKeySets(ctx, caller, grants, sets)
 }
 
 // permitSome asks the policy for every key set, and returns those that the caller may use, in the order of their names, with the grant for
 // each. Where there is none, the denial is recorded and returned.
-func (s *Signer) permitSome(ctx context.Context, caller policy.Caller, op policy.Operation) (grants []policy.Grant, sets []*keySet, err error) {
+func (s view) permitSome(ctx context.Context, caller policy.Caller, op policy.Operation) (grants []policy.Grant, sets []*keySet, err error) {
 	var denied error
-	for _, name := range slices.Sorted(maps.Keys(s.keySets)) {
+	for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
 		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: name})
 		if err != nil {
 			denied = err
 			continue
 		}
-		grants, sets = append(grants, grant), append(sets, s.keySets[name])
+		grants, sets = append(grants, grant), append(sets, s.keys.sets[name])
 	}
 	if len(sets) > 0 {
 		return grants, sets, nil
@@ -75,7 +91,7 @@ func (s *Signer) permitSome(ctx context.Context, caller policy.Caller, op policy
 const outcomeListed = "LISTED"
 
 // listKeySets is the operation behind the permissions: one for each set.
-func (s *Signer) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
+func (s view) listKeySets(ctx context.Context, caller policy.Caller, grants []policy.Grant, sets []*keySet) ([]ListedKeySet, error) {
 	listed, names := make([]ListedKeySet, len(sets)), make([]string, len(sets))
 	for i, set := range sets {
 		if len(grants) != len(sets) || !grants[i].Allows(policy.ListKeySets, set.Name) {
@@ -95,7 +111,9 @@ func (s *keySet) listed() ListedKeySet {
 	for _, kind := range keyderive.Kinds() {
 		for _, number := range slices.Sorted(maps.Keys(s.versions[kind])) {
 			v := s.versions[kind][number]
-			key := ListedKey{Key: s.used(v), State: v.State}
+			key := ListedKey{
+				Key: s.used(v), State: v.State, ActivateAt: v.ActivateAt, Due: v.Due, Created: v.Created, Origin: v.Origin,
+			}
 			if v.Exposure != nil {
 				key.Exposure = v.Exposure()
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 )
 
@@ -36,15 +37,23 @@ type Issuer struct {
 
 // Version is one key of a set: its card KVER is its number.
 type Version struct {
-	Kind     keyderive.Kind
-	Number   int // 1 to 255
-	State    custody.KeyState
-	Boundary keyderive.Boundary
-	KCV      kcv.Value
-	Key      keyderive.Key // may be nil of a destroyed key
+	Kind   keyderive.Kind
+	Number int // 1 to 255
+	State  custody.KeyState
+	// ActivateAt is when a pre-active key becomes active by itself; zero: only by a change.
+	ActivateAt time.Time
+	// What its officers see beside that; zero of a key that no officers decided on.
+	Due, Created time.Time
+	Origin       string
+	Boundary     keyderive.Boundary
+	KCV          kcv.Value
+	Key          keyderive.Key // may be nil of a destroyed key
 	// Exposure is what came of the try to take a card key out, as far as it is known when asked; nil is nothing to try.
 	Exposure func() Exposure
 }
+
+// For is what the key does for an operation; a version that is not there, the zero Version, does nothing.
+func (v Version) For(op policy.Operation) custody.Allowance { return v.State.For(op) }
 
 // IsKeySetName reports whether a key set may have that name.
 func IsKeySetName(name string) bool { return keySetName.MatchString(name) }
@@ -100,6 +109,22 @@ func (s *keySet) add(v Version) error {
 	}
 	of[v.Number] = v
 	return nil
+}
+
+// at is the set with the keys active whose time has come, and when the next one's comes; zero: never.
+func (s *keySet) at(now time.Time) (then *keySet, until time.Time) {
+	then = &keySet{KeySet: s.KeySet, versions: make(map[keyderive.Kind]map[int]Version, len(s.versions))}
+	for kind, versions := range s.versions {
+		then.versions[kind] = make(map[int]Version, len(versions))
+		for number, v := range versions {
+			v.State = custody.Key{State: v.State, ActivateAt: v.ActivateAt}.At(now)
+			if waits := v.State == custody.PreActive && !v.ActivateAt.IsZero(); waits && (until.IsZero() || v.ActivateAt.Before(until)) {
+				until = v.ActivateAt
+			}
+			then.versions[kind][number] = v
+		}
+	}
+	return then, until
 }
 
 // version finds a key; a version that does not exist is the zero Version, whose state neither signs nor verifies.

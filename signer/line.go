@@ -41,42 +41,70 @@ type Opened struct {
 // anything is encrypted with it, so that no keystream is used twice, whatever fails afterwards. A number whose frame was lost is a
 // gap that the module refuses: the session is then at its end. Errors are as those of Authenticate.
 func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data string, last bool) (Sealed, error) {
-	u, err := s.useSession(ctx, caller, policy.Seal, sessionID)
-	if err != nil {
-		return Sealed{}, err
+	signer := s
+	return withKeys(ctx, s, func(s view) (Sealed, error) {
+		u, err := s.useSession(ctx, caller, policy.Seal, sessionID)
+		if err != nil {
+			return Sealed{}, err
+		}
+		plain, err := secretHex("data", data, keyderive.MaxLineData)
+		if err != nil {
+			return Sealed{}, err
+		}
+		u.entry.Inputs.Length, u.entry.Inputs.Last = len(plain), last
+		if !u.key.For(policy.Seal).Signs() {
+			a, err := s.refuse(ctx, u.entry, u.used, detailReaderKey)
+			return Sealed{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
+		}
+		answer, session, err := s.takeSequence(ctx, u, last, len(plain))
+		if err != nil || answer.Outcome != ledger.Approved {
+			return answer, err
+		}
+		u.session = session
+		frame, err := u.seal(ctx, answer.Sequence, last, plain)
+		if err != nil {
+			return Sealed{}, err
+		}
+		e := u.entry
+		e.Outcome, e.Inputs.Sequence, e.Inputs.FrameDigest = string(answer.Outcome), answer.Sequence, frameDigest(frame[len(frame)-8:])
+		if answer.AuditIndex, err = signer.recordFrame(ctx, s, u, e); err != nil {
+			return Sealed{}, err
+		}
+		answer.Frame = upperHex(frame)
+		return answer, nil
+	})
+}
+
+// recordFrame records a frame whose number is taken for good. When officers changed the catalogue since, it is recorded under the new
+// revision if its key still signs there: to do all of it again would leave a gap, and end the session. If not, the operation is done again,
+// and refused by the key's state.
+func (s *Signer) recordFrame(ctx context.Context, v view, u readerUse, e audit.Entry) (uint64, error) {
+	for range mostRevisions {
+		index, err := v.recordAt(ctx, e)
+		if !errors.Is(err, store.ErrRevision) {
+			return index, err
+		}
+		if err := s.follow(ctx, v.keys.revision); err != nil {
+			return 0, err
+		}
+		v = s.view()
+		set := v.keys.sets[u.set.Name]
+		if set == nil {
+			return 0, store.ErrRevision
+		}
+		key := set.version(keyderive.KindReader, u.session.KeyVersion)
+		if !key.For(policy.Seal).Signs() || key.KCV != u.key.KCV {
+			return 0, store.ErrRevision
+		}
 	}
-	plain, err := secretHex("data", data, keyderive.MaxLineData)
-	if err != nil {
-		return Sealed{}, err
-	}
-	u.entry.Inputs.Length, u.entry.Inputs.Last = len(plain), last
-	if !u.key.State.Signs() {
-		a, err := s.refuse(ctx, u.entry, u.used, detailReaderKey)
-		return Sealed{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
-	}
-	answer, session, err := s.takeSequence(ctx, u, last, len(plain))
-	if err != nil || answer.Outcome != ledger.Approved {
-		return answer, err
-	}
-	u.session = session
-	frame, err := u.seal(ctx, answer.Sequence, last, plain)
-	if err != nil {
-		return Sealed{}, err
-	}
-	e := u.entry
-	e.Outcome, e.Inputs.Sequence, e.Inputs.FrameDigest = string(answer.Outcome), answer.Sequence, frameDigest(frame[len(frame)-8:])
-	if answer.AuditIndex, err = s.recordAt(ctx, e); err != nil {
-		return Sealed{}, err
-	}
-	answer.Frame = upperHex(frame)
-	return answer, nil
+	return 0, store.ErrRevision
 }
 
 // takeSequence takes the next number of the session for good, or records why there is none.
-func (s *Signer) takeSequence(ctx context.Context, u readerUse, last bool, length int) (Sealed, store.ReaderSession, error) {
+func (s view) takeSequence(ctx context.Context, u readerUse, last bool, length int) (Sealed, store.ReaderSession, error) {
 	var answer Sealed
 	var session store.ReaderSession // as it is in the transaction: it may have opened since it was read
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: devicePlace(u.set.Name, u.session.Device), Session: u.session.ID,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			if p.Card.Locked {
@@ -137,34 +165,36 @@ func (u readerUse) seal(ctx context.Context, sequence uint32, last bool, data []
 // Open takes the module's next frame. Its MAC is compared before anything of it is believed or decrypted, and its data leaves only
 // after the frame is recorded as taken, so that no frame is taken twice. Errors are as those of Authenticate.
 func (s *Signer) Open(ctx context.Context, caller policy.Caller, sessionID, frame string) (Opened, error) {
-	u, err := s.useSession(ctx, caller, policy.Open, sessionID)
-	if err != nil {
-		return Opened{}, err
-	}
-	const frameField = "frame"
-	raw, err := secretHex(frameField, frame, keyderive.MaxLineFrame)
-	if err != nil {
-		return Opened{}, err
-	}
-	f, err := keyderive.ParseUp(raw)
-	if err != nil {
-		return Opened{}, &purse.FieldError{Field: frameField, Problem: err.Error()}
-	}
-	u.entry.Inputs.Sequence, u.entry.Inputs.Length, u.entry.Inputs.Last = f.Sequence, f.Len(), f.Last
-	u.entry.Inputs.FrameDigest = frameDigest(f.MAC())
-	if !u.key.State.Signs() {
-		a, err := s.refuse(ctx, u.entry, u.used, detailReaderKey)
-		return Opened{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
-	}
-	if u.session.State == store.SessionChallenged { // there are no keys yet, and nothing to judge a frame with
-		return s.refuseFrame(ctx, u)
-	}
-	data, err := u.open(ctx, f)
-	right, err := verdict(err)
-	if err != nil {
-		return Opened{}, err
-	}
-	return s.commitFrame(ctx, u, f, right, data)
+	return withKeys(ctx, s, func(s view) (Opened, error) {
+		u, err := s.useSession(ctx, caller, policy.Open, sessionID)
+		if err != nil {
+			return Opened{}, err
+		}
+		const frameField = "frame"
+		raw, err := secretHex(frameField, frame, keyderive.MaxLineFrame)
+		if err != nil {
+			return Opened{}, err
+		}
+		f, err := keyderive.ParseUp(raw)
+		if err != nil {
+			return Opened{}, &purse.FieldError{Field: frameField, Problem: err.Error()}
+		}
+		u.entry.Inputs.Sequence, u.entry.Inputs.Length, u.entry.Inputs.Last = f.Sequence, f.Len(), f.Last
+		u.entry.Inputs.FrameDigest = frameDigest(f.MAC())
+		if !u.key.For(policy.Open).Signs() {
+			a, err := s.refuse(ctx, u.entry, u.used, detailReaderKey)
+			return Opened{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
+		}
+		if u.session.State == store.SessionChallenged { // there are no keys yet, and nothing to judge a frame with
+			return s.refuseFrame(ctx, u)
+		}
+		data, err := u.open(ctx, f)
+		right, err := verdict(err)
+		if err != nil {
+			return Opened{}, err
+		}
+		return s.commitFrame(ctx, u, f, right, data)
+	})
 }
 
 func (u readerUse) open(ctx context.Context, f keyderive.Frame) ([]byte, error) {
@@ -188,7 +218,7 @@ func (u readerUse) open(ctx context.Context, f keyderive.Frame) ([]byte, error) 
 }
 
 // refuseFrame records that a frame came for a session that nobody has authenticated.
-func (s *Signer) refuseFrame(ctx context.Context, u readerUse) (Opened, error) {
+func (s view) refuseFrame(ctx context.Context, u readerUse) (Opened, error) {
 	answer := Opened{Outcome: ledger.SessionExpired, Key: u.used, Detail: "the session was not authenticated"}
 	e := u.entry
 	e.Outcome, e.Detail = string(answer.Outcome), answer.Detail
@@ -200,11 +230,11 @@ func (s *Signer) refuseFrame(ctx context.Context, u readerUse) (Opened, error) {
 }
 
 // commitFrame lets the ledger judge the frame and records it; only then the data leaves.
-func (s *Signer) commitFrame(ctx context.Context, u readerUse, f keyderive.Frame, right bool, data []byte) (Opened, error) {
+func (s view) commitFrame(ctx context.Context, u readerUse, f keyderive.Frame, right bool, data []byte) (Opened, error) {
 	var answer Opened
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: devicePlace(u.set.Name, u.session.Device), Session: u.session.ID,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			outcome, reason := ledger.CardLocked, detailDeviceLocked

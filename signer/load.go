@@ -27,19 +27,21 @@ type LoadRequest struct {
 // Errors: *purse.FieldError for malformed input, *NotFoundError, *policy.Denied, and those of the token and the store, after
 // which nothing was signed. Every other refusal is an Outcome.
 func (s *Signer) AuthorizeLoad(ctx context.Context, caller policy.Caller, r LoadRequest) (Authorization, error) {
-	set, grant, err := s.permit(ctx, caller, policy.AuthorizeLoad, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Authorization{}, err
-	}
-	o, err := s.readLoad(set, r)
-	if err != nil {
-		return Authorization{}, err
-	}
-	return s.authorize(ctx, caller, grant, o)
+	return withKeys(ctx, s, func(s view) (Authorization, error) {
+		set, grant, err := s.permit(ctx, caller, policy.AuthorizeLoad, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Authorization{}, err
+		}
+		o, err := s.readLoad(set, r)
+		if err != nil {
+			return Authorization{}, err
+		}
+		return s.authorize(ctx, caller, grant, o)
+	})
 }
 
 // readLoad is the only reader of a LoadRequest.
-func (s *Signer) readLoad(set *keySet, r LoadRequest) (online, error) {
+func (s view) readLoad(set *keySet, r LoadRequest) (online, error) {
 	o, err := s.readOnline(loading, set, r.Purse, onlineRequest{r.CardSerial, r.IssuerID, r.TerminalID, r.Date, r.Time})
 	if err != nil {
 		return o, err

@@ -84,13 +84,13 @@ var (
 )
 
 // authorize is the operation behind the permission: steps 2 to 5 of DESIGN, §3.
-func (s *Signer) authorize(ctx context.Context, caller policy.Caller, grant policy.Grant, o online) (Authorization, error) {
+func (s view) authorize(ctx context.Context, caller policy.Caller, grant policy.Grant, o online) (Authorization, error) {
 	if !grant.Allows(o.kind.authorize, o.set.Name) {
 		return Authorization{}, errNoGrant
 	}
 	entry := s.entry(caller, grant, o.kind.authorize, o.recorded())
 	key := o.set.version(o.kind.key, int(o.kver))
-	if !key.State.Signs() {
+	if !key.For(o.kind.authorize).Signs() {
 		detail := fmt.Sprintf("no active %v key has the card's KVER", o.kind.key)
 		return s.refuse(ctx, entry, o.set.refusedKey(o.kind.key, int(o.kver)), detail)
 	}
@@ -126,7 +126,7 @@ func (o online) answer(ctx context.Context, key Version) (purse.MAC, error) {
 }
 
 // commitOnline is step 5 of DESIGN, §3: the decision, the attempt and the entry in one transaction; only then MAC2 leaves.
-func (s *Signer) commitOnline(ctx context.Context, grant policy.Grant, o online, entry audit.Entry, used KeyUsed, mac2 purse.MAC) (
+func (s view) commitOnline(ctx context.Context, grant policy.Grant, o online, entry audit.Entry, used KeyUsed, mac2 purse.MAC) (
 	Authorization, error,
 ) {
 	asked := o.asked()
@@ -138,7 +138,7 @@ func (s *Signer) commitOnline(ctx context.Context, grant policy.Grant, o online,
 	attempt.CreatedAt = entry.Time
 	var answer Authorization
 	var alarms []audit.Event
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: o.purseKey(), Counters: []int{asked.Counter}, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			alarms = nil
@@ -173,12 +173,12 @@ func (s *Signer) commitOnline(ctx context.Context, grant policy.Grant, o online,
 const detailLocked = "repeated wrong MAC1s locked this card; an officer must lift the lock"
 
 // mac1Failed counts and records a wrong MAC1: no MAC2 was computed.
-func (s *Signer) mac1Failed(ctx context.Context, o online, entry audit.Entry, used KeyUsed) (Authorization, error) {
+func (s view) mac1Failed(ctx context.Context, o online, entry audit.Entry, used KeyUsed) (Authorization, error) {
 	var answer Authorization
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: o.purseKey(), Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			answer = Authorization{Outcome: ledger.MACMismatch, Key: used, AuditIndex: index}
@@ -202,10 +202,10 @@ func (s *Signer) mac1Failed(ctx context.Context, o online, entry audit.Entry, us
 }
 
 // refuse records that no key may do what was asked: neither token nor purse was touched.
-func (s *Signer) refuse(ctx context.Context, entry audit.Entry, key KeyUsed, detail string) (Authorization, error) {
+func (s view) refuse(ctx context.Context, entry audit.Entry, key KeyUsed, detail string) (Authorization, error) {
 	answer := Authorization{Outcome: ledger.KeyNotActive, Key: key, Detail: detail}
 	entry.Key, entry.Boundary = &key.Key, key.Boundary
-	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
+	err := s.commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
 		answer.AuditIndex = index
 		return []audit.Entry{refused(entry, answer)}, nil
 	}})
@@ -225,7 +225,7 @@ func judged(ctx context.Context) (context.Context, context.CancelFunc) {
 const judgementTime = 5 * time.Second
 
 // raise runs on the store's committing goroutine, once an alarm's entry is durable.
-func (s *Signer) raise(alarms []audit.Event) {
+func (s view) raise(alarms []audit.Event) {
 	for _, a := range alarms {
 		s.alarm(a)
 	}

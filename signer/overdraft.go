@@ -22,21 +22,23 @@ type OverdraftRequest struct {
 // AuthorizeOverdraft verifies MAC1 of an INITIALIZE FOR UPDATE answer and issues MAC2 (EPURSE.md §5.4; DESIGN, §3). The purse is
 // always ED: EP has no overdraft. Errors are those of AuthorizeLoad.
 func (s *Signer) AuthorizeOverdraft(ctx context.Context, caller policy.Caller, r OverdraftRequest) (Authorization, error) {
-	set, grant, err := s.permit(ctx, caller, policy.AuthorizeOverdraft, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Authorization{}, err
-	}
-	o, err := s.readOverdraft(set, r)
-	if err != nil {
-		return Authorization{}, err
-	}
-	return s.authorize(ctx, caller, grant, o)
+	return withKeys(ctx, s, func(s view) (Authorization, error) {
+		set, grant, err := s.permit(ctx, caller, policy.AuthorizeOverdraft, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Authorization{}, err
+		}
+		o, err := s.readOverdraft(set, r)
+		if err != nil {
+			return Authorization{}, err
+		}
+		return s.authorize(ctx, caller, grant, o)
+	})
 }
 
 const newLimitField = "newLimitFen"
 
 // readOverdraft is the only reader of an OverdraftRequest.
-func (s *Signer) readOverdraft(set *keySet, r OverdraftRequest) (online, error) {
+func (s view) readOverdraft(set *keySet, r OverdraftRequest) (online, error) {
 	o, err := s.readOnline(overdrawing, set, purse.ED, onlineRequest{r.CardSerial, r.IssuerID, r.TerminalID, r.Date, r.Time})
 	if err != nil {
 		return o, err

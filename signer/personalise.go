@@ -64,49 +64,53 @@ func (e *BoundaryError) Error() string {
 // The commands have nothing to do with a purse: no counter, no amount, no lock of a card. The same request gets the same commands.
 // Errors are those of AuthorizeLoad, and *BoundaryError.
 func (s *Signer) PersonaliseCard(ctx context.Context, caller policy.Caller, r CardKeysRequest) (Personalisation, error) {
-	set, grant, err := s.permit(ctx, caller, policy.PersonaliseCard, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Personalisation{}, err
-	}
-	p := issuance{set: set, control: keyderive.KindControl}
-	if p.at, err = set.parseCard(r.CardSerial, r.IssuerID); err != nil {
-		return Personalisation{}, err
-	}
-	if err := p.read(r.KeyWrites); err != nil {
-		return Personalisation{}, err
-	}
-	return s.personalise(ctx, caller, grant, policy.PersonaliseCard, audit.Entry{KeySet: set.Name, Card: p.at.id}, p)
+	return withKeys(ctx, s, func(s view) (Personalisation, error) {
+		set, grant, err := s.permit(ctx, caller, policy.PersonaliseCard, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Personalisation{}, err
+		}
+		p := issuance{op: policy.PersonaliseCard, set: set, control: keyderive.KindControl}
+		if p.at, err = set.parseCard(r.CardSerial, r.IssuerID); err != nil {
+			return Personalisation{}, err
+		}
+		if err := p.read(r.KeyWrites); err != nil {
+			return Personalisation{}, err
+		}
+		return s.personalise(ctx, caller, grant, audit.Entry{KeySet: set.Name, Card: p.at.id}, p)
+	})
 }
 
 // PersonalisePSAM is PersonaliseCard for a reader's secure module: its device number stands where the card's serial number does,
 // below the issuer levels of the key set.
 func (s *Signer) PersonalisePSAM(ctx context.Context, caller policy.Caller, r ModuleKeysRequest) (Personalisation, error) {
-	set, grant, err := s.permit(ctx, caller, policy.PersonalisePSAM, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Personalisation{}, err
-	}
-	device, err := purse.ParseHex("deviceNumber", r.DeviceNumber, len(keyderive.Factor{}))
-	if err != nil {
-		return Personalisation{}, err
-	}
-	if set.Issuer.FromCard {
-		return Personalisation{}, &purse.FieldError{Field: "keySet", Problem: "takes its issuer factor from the card, and a reader has none"}
-	}
-	p := issuance{set: set, control: keyderive.KindReaderControl, at: card{factor: keyderive.Factor(device)}}
-	if err := p.read(r.KeyWrites); err != nil {
-		return Personalisation{}, err
-	}
-	return s.personalise(ctx, caller, grant, policy.PersonalisePSAM, audit.Entry{KeySet: set.Name, Device: upperHex(device)}, p)
+	return withKeys(ctx, s, func(s view) (Personalisation, error) {
+		set, grant, err := s.permit(ctx, caller, policy.PersonalisePSAM, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Personalisation{}, err
+		}
+		device, err := purse.ParseHex("deviceNumber", r.DeviceNumber, len(keyderive.Factor{}))
+		if err != nil {
+			return Personalisation{}, err
+		}
+		if set.Issuer.FromCard {
+			return Personalisation{}, &purse.FieldError{Field: "keySet", Problem: "takes its issuer factor from the card, and a reader has none"}
+		}
+		p := issuance{op: policy.PersonalisePSAM, set: set, control: keyderive.KindReaderControl, at: card{factor: keyderive.Factor(device)}}
+		if err := p.read(r.KeyWrites); err != nil {
+			return Personalisation{}, err
+		}
+		return s.personalise(ctx, caller, grant, audit.Entry{KeySet: set.Name, Device: upperHex(device)}, p)
+	})
 }
 
 // personalise is both operations behind the permission.
-func (s *Signer) personalise(
-	ctx context.Context, caller policy.Caller, grant policy.Grant, op policy.Operation, about audit.Entry, p issuance,
+func (s view) personalise(
+	ctx context.Context, caller policy.Caller, grant policy.Grant, about audit.Entry, p issuance,
 ) (Personalisation, error) {
-	if !grant.Allows(op, p.set.Name) {
+	if !grant.Allows(p.op, p.set.Name) {
 		return Personalisation{}, errNoGrant
 	}
-	entry := s.entry(caller, grant, op, about)
+	entry := s.entry(caller, grant, p.op, about)
 	if refused, detail := p.choose(); detail != "" {
 		return s.commitKeys(ctx, entry, Personalisation{Outcome: ledger.KeyNotActive, Key: refused, Detail: detail})
 	}
@@ -160,10 +164,10 @@ func (p issuance) command(ctx context.Context, w keyWrite) (string, error) {
 }
 
 // commitKeys records an answer; it leaves when that is durable.
-func (s *Signer) commitKeys(ctx context.Context, entry audit.Entry, answer Personalisation) (Personalisation, error) {
+func (s view) commitKeys(ctx context.Context, entry audit.Entry, answer Personalisation) (Personalisation, error) {
 	entry.Key, entry.Boundary = &answer.Key.Key, answer.Key.Boundary
 	entry.Outcome, entry.Detail = string(answer.Outcome), answer.Detail
-	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
+	err := s.commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
 		answer.AuditIndex = index
 		return []audit.Entry{entry}, nil
 	}})
@@ -176,7 +180,7 @@ func (s *Signer) commitKeys(ctx context.Context, entry audit.Entry, answer Perso
 // outcomeBoundary is the recorded outcome of a request for keys that stay in their token.
 const outcomeBoundary = "FAILED_PRECONDITION"
 
-func (s *Signer) refuseBoundary(ctx context.Context, entry audit.Entry, key KeyUsed, refusal *BoundaryError) error {
+func (s view) refuseBoundary(ctx context.Context, entry audit.Entry, key KeyUsed, refusal *BoundaryError) error {
 	entry.Key, entry.Boundary, entry.Writes = &key.Key, key.Boundary, nil
 	entry.Outcome, entry.Detail = outcomeBoundary, refusal.Error()
 	if err := s.record(ctx, entry); err != nil {

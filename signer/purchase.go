@@ -65,20 +65,22 @@ var saleOperations = map[purse.TTI]string{
 // Errors: *purse.FieldError for malformed input, *NotFoundError, *policy.Denied, and those of the token and the store, after
 // which no MAC1 has left. Every other refusal is an Outcome.
 func (s *Signer) BeginPurchase(ctx context.Context, caller policy.Caller, r PurchaseRequest) (Bargain, error) {
-	set, grant, err := s.permit(ctx, caller, policy.BeginPurchase, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Bargain{}, err
-	}
-	q, err := s.readSale(set, r)
-	if err != nil {
-		return Bargain{}, err
-	}
-	q.client = caller.Name()
-	return s.beginPurchase(ctx, caller, grant, q)
+	return withKeys(ctx, s, func(s view) (Bargain, error) {
+		set, grant, err := s.permit(ctx, caller, policy.BeginPurchase, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Bargain{}, err
+		}
+		q, err := s.readSale(set, r)
+		if err != nil {
+			return Bargain{}, err
+		}
+		q.client = caller.Name()
+		return s.beginPurchase(ctx, caller, grant, q)
+	})
 }
 
 // readSale is the only reader of a PurchaseRequest.
-func (s *Signer) readSale(set *keySet, r PurchaseRequest) (q sale, err error) {
+func (s view) readSale(set *keySet, r PurchaseRequest) (q sale, err error) {
 	q = sale{set: set}
 	if q.card, err = set.parseCard(r.CardSerial, r.IssuerID); err != nil {
 		return q, err
@@ -116,13 +118,13 @@ func (s *Signer) readSale(set *keySet, r PurchaseRequest) (q sale, err error) {
 
 // beginPurchase is the operation behind the permission: the serial number first, in a transaction of its own, so that it is taken
 // for good before anything is computed with it; then MAC1; then the purchase, and only when it is durable MAC1 leaves.
-func (s *Signer) beginPurchase(ctx context.Context, caller policy.Caller, grant policy.Grant, q sale) (Bargain, error) {
+func (s view) beginPurchase(ctx context.Context, caller policy.Caller, grant policy.Grant, q sale) (Bargain, error) {
 	if !grant.Allows(policy.BeginPurchase, q.set.Name) {
 		return Bargain{}, errNoGrant
 	}
 	entry := s.entry(caller, grant, policy.BeginPurchase, q.recorded())
 	key := q.set.version(keyderive.KindPurchase, int(q.init.KVER))
-	if !key.State.Signs() {
+	if !key.For(policy.BeginPurchase).Signs() {
 		refused := q.set.refusedKey(keyderive.KindPurchase, int(q.init.KVER))
 		a, err := s.refuse(ctx, entry, refused, "no active purchase key has the card's KVER")
 		return Bargain{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
@@ -142,7 +144,7 @@ func (s *Signer) beginPurchase(ctx context.Context, caller policy.Caller, grant 
 }
 
 // takeSerial gives the terminal's next serial number, or, with 0, the answer that needs none: what is recorded, or a refusal.
-func (s *Signer) takeSerial(ctx context.Context, grant policy.Grant, q sale, entry audit.Entry, used KeyUsed) (purse.TSN, Bargain, error) {
+func (s view) takeSerial(ctx context.Context, grant policy.Grant, q sale, entry audit.Entry, used KeyUsed) (purse.TSN, Bargain, error) {
 	ceiling, limited := grant.Ceiling()
 	var tsn purse.TSN
 	var answer Bargain // not result variables: after an early return the store may still write them
@@ -167,7 +169,7 @@ func (s *Signer) takeSerial(ctx context.Context, grant policy.Grant, q sale, ent
 		return nil, nil
 	})
 	change.Terminal = store.TerminalKey{KeySet: q.set.Name, Terminal: q.terminal.String()}
-	if err := s.store.Commit(ctx, change); err != nil {
+	if err := s.commit(ctx, change); err != nil {
 		return 0, Bargain{}, err
 	}
 	if tsn != 0 {
@@ -200,9 +202,9 @@ func (q sale) mac1(ctx context.Context, key Version, tsn purse.TSN) (purse.MAC, 
 
 // commitSale records the purchase and its entry in one transaction; only then MAC1 leaves. When the same request was recorded
 // meanwhile, its answer is the one: tsn stays unused, and mac1 is dropped.
-func (s *Signer) commitSale(ctx context.Context, q sale, entry audit.Entry, used KeyUsed, tsn purse.TSN, mac1 purse.MAC) (Bargain, error) {
+func (s view) commitSale(ctx context.Context, q sale, entry audit.Entry, used KeyUsed, tsn purse.TSN, mac1 purse.MAC) (Bargain, error) {
 	var answer Bargain
-	err := s.store.Commit(ctx, q.change(func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+	err := s.commit(ctx, q.change(func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 		made := q.made(used, tsn, mac1)
 		made.AuditIndex, made.CreatedAt = index, entry.Time
 		result := s.ledger.BeginPurchase(p, q.asked(), made)

@@ -374,7 +374,7 @@ func TestKeysOfAReceipt(t *testing.T) {
 		l := newTill(t, suite.TDES, "pboc-ep")
 		b := l.approved(l.ask(purse.TTIPurchaseEP))
 		answer := l.pay(purse.TTIPurchaseEP, b)
-		set := l.keySets["demo"]
+		set := l.current.Load().sets["demo"]
 		v := set.versions[c.kind][1]
 		v.State = c.state
 		set.versions[c.kind][1] = v

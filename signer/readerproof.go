@@ -27,25 +27,27 @@ type Authenticated struct {
 // again gets the same result. A right one proves the key of the device number; only then the signer's own proof is made.
 // Errors are as those of Challenge, and those of the token.
 func (s *Signer) Authenticate(ctx context.Context, caller policy.Caller, sessionID, deviceChallenge, deviceProof string) (Authenticated, error) {
-	u, err := s.useSession(ctx, caller, policy.Authenticate, sessionID)
-	if err != nil {
-		return Authenticated{}, err
-	}
-	challenge, err := purse.ParseHex("deviceChallenge", deviceChallenge, 8)
-	if err != nil {
-		return Authenticated{}, err
-	}
-	proof, err := purse.ParseHex("deviceProof", deviceProof, 8)
-	if err != nil {
-		return Authenticated{}, err
-	}
-	try := ledger.Try{Challenge: upperHex(challenge), Proof: upperHex(proof)}
-	if !u.key.State.Signs() {
-		try.Refuse = ledger.KeyNotActive
-	} else if err := u.prove(ctx, keyderive.Challenge(challenge), keyderive.Proof(proof), &try); err != nil {
-		return Authenticated{}, err
-	}
-	return s.commitTry(ctx, u, try)
+	return withKeys(ctx, s, func(s view) (Authenticated, error) {
+		u, err := s.useSession(ctx, caller, policy.Authenticate, sessionID)
+		if err != nil {
+			return Authenticated{}, err
+		}
+		challenge, err := purse.ParseHex("deviceChallenge", deviceChallenge, 8)
+		if err != nil {
+			return Authenticated{}, err
+		}
+		proof, err := purse.ParseHex("deviceProof", deviceProof, 8)
+		if err != nil {
+			return Authenticated{}, err
+		}
+		try := ledger.Try{Challenge: upperHex(challenge), Proof: upperHex(proof)}
+		if !u.key.For(policy.Authenticate).Signs() {
+			try.Refuse = ledger.KeyNotActive
+		} else if err := u.prove(ctx, keyderive.Challenge(challenge), keyderive.Proof(proof), &try); err != nil {
+			return Authenticated{}, err
+		}
+		return s.commitTry(ctx, u, try)
+	})
 }
 
 // prove verifies the module's proof in constant time, and fills in the signer's when it is right.
@@ -70,12 +72,12 @@ func (u readerUse) prove(ctx context.Context, challenge keyderive.Challenge, pro
 }
 
 // commitTry lets the ledger judge the try and records it; only then the signer's proof leaves.
-func (s *Signer) commitTry(ctx context.Context, u readerUse, try ledger.Try) (Authenticated, error) {
+func (s view) commitTry(ctx context.Context, u readerUse, try ledger.Try) (Authenticated, error) {
 	var answer Authenticated
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: devicePlace(u.session.KeySet, u.session.Device), Session: u.session.ID, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			alarms = nil
@@ -116,7 +118,7 @@ func (s *Signer) commitTry(ctx context.Context, u readerUse, try ledger.Try) (Au
 
 // countProof counts a wrong proof against the module as a wrong MAC1 counts against a card, and forgets the failures of one that
 // has proved its key.
-func (s *Signer) countProof(p *store.Purse, u readerUse, e audit.Entry, outcome ledger.Outcome) ([]audit.Entry, []audit.Event) {
+func (s view) countProof(p *store.Purse, u readerUse, e audit.Entry, outcome ledger.Outcome) ([]audit.Entry, []audit.Event) {
 	switch {
 	case outcome == ledger.Verified:
 		p.Card.MAC1Failures = 0

@@ -48,24 +48,26 @@ type Challenged struct {
 // Errors: *purse.FieldError for malformed input and for a key set that takes its issuer factor from cards, *NotFoundError,
 // *policy.Denied, and those of the store. Every other refusal is an Outcome.
 func (s *Signer) Challenge(ctx context.Context, caller policy.Caller, keySetName, deviceNumber string, version uint32) (Challenged, error) {
-	set, grant, err := s.permit(ctx, caller, policy.Challenge, keySetName, audit.Entry{KeySet: keySetName})
-	if err != nil {
-		return Challenged{}, err
-	}
-	if set.Issuer.FromCard {
-		return Challenged{}, &purse.FieldError{Field: "keySet", Problem: "takes its issuer factor from the card, and a reader has none"}
-	}
-	device, err := purse.ParseHex(deviceField, deviceNumber, 8)
-	if err != nil {
-		return Challenged{}, err
-	}
-	if version > 255 {
-		return Challenged{}, &purse.FieldError{Field: "keyVersion", Problem: fmt.Sprintf("is %d, expected 1 to 255, or 0", version)}
-	}
-	return s.challenge(ctx, caller, grant, set, keyderive.Factor(device), int(version))
+	return withKeys(ctx, s, func(s view) (Challenged, error) {
+		set, grant, err := s.permit(ctx, caller, policy.Challenge, keySetName, audit.Entry{KeySet: keySetName})
+		if err != nil {
+			return Challenged{}, err
+		}
+		if set.Issuer.FromCard {
+			return Challenged{}, &purse.FieldError{Field: "keySet", Problem: "takes its issuer factor from the card, and a reader has none"}
+		}
+		device, err := purse.ParseHex(deviceField, deviceNumber, 8)
+		if err != nil {
+			return Challenged{}, err
+		}
+		if version > 255 {
+			return Challenged{}, &purse.FieldError{Field: "keyVersion", Problem: fmt.Sprintf("is %d, expected 1 to 255, or 0", version)}
+		}
+		return s.challenge(ctx, caller, grant, set, keyderive.Factor(device), int(version))
+	})
 }
 
-func (s *Signer) challenge(
+func (s view) challenge(
 	ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, device keyderive.Factor, version int,
 ) (Challenged, error) {
 	if !grant.Allows(policy.Challenge, set.Name) {
@@ -73,10 +75,10 @@ func (s *Signer) challenge(
 	}
 	entry := s.entry(caller, grant, policy.Challenge, audit.Entry{KeySet: set.Name, Inputs: audit.Inputs{Device: device.String()}})
 	if version == 0 {
-		version = set.newestActive(keyderive.KindReader)
+		version = set.newest(keyderive.KindReader)
 	}
 	key := set.version(keyderive.KindReader, version)
-	if !key.State.Signs() {
+	if !key.For(policy.Challenge).Signs() {
 		a, err := s.refuse(ctx, entry, set.refusedKey(keyderive.KindReader, version), "no such reader key is active")
 		return Challenged{Outcome: a.Outcome, Key: a.Key, AuditIndex: a.AuditIndex, Detail: a.Detail}, err
 	}
@@ -87,7 +89,7 @@ func (s *Signer) challenge(
 		return Challenged{}, err
 	}
 	var answer Challenged
-	err = s.store.Commit(ctx, store.Change{
+	err = s.commit(ctx, store.Change{
 		Purse: devicePlace(set.Name, begun.Device), Session: begun.ID,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			e := entry
@@ -139,18 +141,8 @@ func (s *keySet) parseLocked(serial, issuerID string) (card, error) {
 	return card{id: devicePlace(s.Name, upperHex(number)).Card}, nil
 }
 
-// newestActive is the highest number of a kind's active versions, 0 when none is active.
-func (s *keySet) newestActive(kind keyderive.Kind) (newest int) {
-	for number, v := range s.versions[kind] {
-		if v.State.Signs() && number > newest {
-			newest = number
-		}
-	}
-	return newest
-}
-
 // newSession draws the challenge and the id: 8 bytes of randomness each.
-func (s *Signer) newSession(set *keySet, device keyderive.Factor, caller policy.Caller, version int) (store.ReaderSession, error) {
+func (s view) newSession(set *keySet, device keyderive.Factor, caller policy.Caller, version int) (store.ReaderSession, error) {
 	var drawn [16]byte
 	if _, err := io.ReadFull(s.random, drawn[:]); err != nil {
 		return store.ReaderSession{}, fmt.Errorf("random for a session: %w", err)
@@ -172,7 +164,7 @@ type readerUse struct {
 }
 
 // useSession finds a session for the client that began it; another client is denied, and the record says so.
-func (s *Signer) useSession(ctx context.Context, caller policy.Caller, op policy.Operation, id string) (u readerUse, err error) {
+func (s view) useSession(ctx context.Context, caller policy.Caller, op policy.Operation, id string) (u readerUse, err error) {
 	if !sessionShape.MatchString(id) {
 		return u, &purse.FieldError{Field: sessionField, Problem: "expected SET/READER/DEVICE/NUMBER"}
 	}

@@ -238,7 +238,7 @@ func TestASessionEnds(t *testing.T) {
 
 	_, session = l.line()
 	waiting := l.challenge()
-	set := l.keySets["demo"]
+	set := l.current.Load().sets["demo"]
 	v := set.versions[keyderive.KindReader][1]
 	v.State = custody.Suspended
 	set.versions[keyderive.KindReader][1] = v
@@ -255,7 +255,7 @@ func TestASessionEnds(t *testing.T) {
 // The newest active version is taken where none is named.
 func TestVersionsOfAReaderKey(t *testing.T) {
 	l := newTill(t, suite.TDES, "pboc-ep")
-	set := l.keySets["demo"]
+	set := l.current.Load().sets["demo"]
 	v := set.versions[keyderive.KindReader][1]
 	for number, state := range map[int]custody.KeyState{2: custody.Active, 3: custody.Deactivated} {
 		v.Number, v.State = number, state

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
-	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -43,39 +42,41 @@ type receipt struct {
 // CompletePurchase verifies the MAC2 with which a card proves that it paid, and the TAC when it is not "" (EPURSE.md §5.2),
 // against what was recorded when its MAC1 was issued. Errors are as those of BeginPurchase.
 func (s *Signer) CompletePurchase(ctx context.Context, caller policy.Caller, purchaseID, mac2, tac string) (Receipt, error) {
-	id, err := parseRecorded(purchaseField, purchaseOperations, purchaseID)
-	if err != nil {
-		return Receipt{}, err
-	}
-	set, grant, err := s.permit(ctx, caller, policy.CompletePurchase, id.purse.KeySet,
-		audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
-	if err != nil {
-		return Receipt{}, err
-	}
-	r := receipt{set: set, id: id, taced: tac != ""}
-	if r.mac2, err = purse.ParseMAC("mac2", mac2); err != nil {
-		return Receipt{}, err
-	}
-	if r.taced {
-		if r.tac, err = purse.ParseMAC("tac", tac); err != nil {
+	return withKeys(ctx, s, func(s view) (Receipt, error) {
+		id, err := parseRecorded(purchaseField, purchaseOperations, purchaseID)
+		if err != nil {
 			return Receipt{}, err
 		}
-	}
-	r.recorded, err = s.store.Purchase(ctx, cardPlace(id.purse), id.key)
-	if errors.Is(err, store.ErrNotFound) || err == nil && r.recorded.ID != id.String() {
-		return Receipt{}, &NotFoundError{Field: purchaseField, Name: id.String()}
-	}
-	if err != nil {
-		return Receipt{}, err
-	}
-	if r.recorded.Client != caller.Name() {
-		return Receipt{}, s.denied(ctx, s.entry(caller, grant, policy.CompletePurchase, audit.Entry{KeySet: set.Name, Transaction: id.String()}),
-			fmt.Sprintf("client %s did not begin this purchase", caller.Name()))
-	}
-	if r.Purchase, err = recordedPurchase(r.recorded); err != nil {
-		return Receipt{}, err
-	}
-	return s.completePurchase(ctx, caller, grant, r)
+		set, grant, err := s.permit(ctx, caller, policy.CompletePurchase, id.purse.KeySet,
+			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
+		if err != nil {
+			return Receipt{}, err
+		}
+		r := receipt{set: set, id: id, taced: tac != ""}
+		if r.mac2, err = purse.ParseMAC("mac2", mac2); err != nil {
+			return Receipt{}, err
+		}
+		if r.taced {
+			if r.tac, err = purse.ParseMAC("tac", tac); err != nil {
+				return Receipt{}, err
+			}
+		}
+		r.recorded, err = s.store.Purchase(ctx, cardPlace(id.purse), id.key)
+		if errors.Is(err, store.ErrNotFound) || err == nil && r.recorded.ID != id.String() {
+			return Receipt{}, &NotFoundError{Field: purchaseField, Name: id.String()}
+		}
+		if err != nil {
+			return Receipt{}, err
+		}
+		if r.recorded.Client != caller.Name() {
+			return Receipt{}, s.denied(ctx, s.entry(caller, grant, policy.CompletePurchase, audit.Entry{KeySet: set.Name, Transaction: id.String()}),
+				fmt.Sprintf("client %s did not begin this purchase", caller.Name()))
+		}
+		if r.Purchase, err = recordedPurchase(r.recorded); err != nil {
+			return Receipt{}, err
+		}
+		return s.completePurchase(ctx, caller, grant, r)
+	})
 }
 
 // recordedPurchase reads back what was recorded of a purchase.
@@ -95,7 +96,7 @@ func recordedPurchase(a store.Purchase) (purse.Purchase, error) {
 	return purse.NewPurchase(init, tti, purse.TSN(a.Serial), purse.Fen(a.Amount), terminal)
 }
 
-func (s *Signer) completePurchase(ctx context.Context, caller policy.Caller, grant policy.Grant, r receipt) (Receipt, error) {
+func (s view) completePurchase(ctx context.Context, caller policy.Caller, grant policy.Grant, r receipt) (Receipt, error) {
 	if !grant.Allows(policy.CompletePurchase, r.set.Name) {
 		return Receipt{}, errNoGrant
 	}
@@ -114,10 +115,10 @@ func (s *Signer) completePurchase(ctx context.Context, caller policy.Caller, gra
 		entry.Inputs.TAC = upperHex(r.tac[:])
 		entry.TACKey, entry.TACBoundary = &answer.TACKey.Key, answer.TACKey.Boundary
 	}
-	if !key.State.Verifies() {
+	if !key.For(policy.CompletePurchase).Verifies() {
 		return s.refuseReceipt(ctx, entry, answer, "the purchase key of this purchase may not verify")
 	}
-	if r.taced && !tacKey.State.Verifies() {
+	if r.taced && !tacKey.For(policy.CompletePurchase).Verifies() {
 		return s.refuseReceipt(ctx, entry, answer, "no TAC key of this epoch may verify")
 	}
 	shown := ledger.Receipt{MAC2: upperHex(r.mac2[:])}
@@ -131,7 +132,7 @@ func (s *Signer) completePurchase(ctx context.Context, caller policy.Caller, gra
 			return Receipt{}, err
 		}
 	}
-	if shown.MAC2Right && (key.State == custody.Compromised || shown.TACRight && tacKey.State == custody.Compromised) {
+	if shown.MAC2Right && (key.For(policy.CompletePurchase).Flagged() || shown.TACRight && tacKey.For(policy.CompletePurchase).Flagged()) {
 		entry.Detail = detailCompromised
 	}
 	return s.commitReceipt(ctx, r, entry, answer, shown)
@@ -184,7 +185,7 @@ func (r receipt) withCard(ctx context.Context, key Version, use func(keyderive.C
 }
 
 // refuseReceipt records that a key may not verify: nothing was computed.
-func (s *Signer) refuseReceipt(ctx context.Context, entry audit.Entry, answer Receipt, detail string) (Receipt, error) {
+func (s view) refuseReceipt(ctx context.Context, entry audit.Entry, answer Receipt, detail string) (Receipt, error) {
 	answer.Outcome, answer.Detail = ledger.KeyNotActive, detail
 	entry.Outcome, entry.Detail = string(answer.Outcome), detail
 	var err error
@@ -195,10 +196,10 @@ func (s *Signer) refuseReceipt(ctx context.Context, entry audit.Entry, answer Re
 }
 
 // commitReceipt lets the ledger judge what was verified or refuted, and records it.
-func (s *Signer) commitReceipt(ctx context.Context, r receipt, entry audit.Entry, answer Receipt, shown ledger.Receipt) (Receipt, error) {
+func (s view) commitReceipt(ctx context.Context, r receipt, entry audit.Entry, answer Receipt, shown ledger.Receipt) (Receipt, error) {
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: cardPlace(r.id.purse), Purchase: &r.id.key,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			outcome, reason := s.ledger.CompletePurchase(p, shown)

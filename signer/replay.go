@@ -96,6 +96,10 @@ const clockSlack = time.Minute
 //
 // Errors: *policy.Denied, *purse.FieldError, ErrNoPast, and those of the token and the store, after which the same call may be made again.
 func (s *Signer) Replay(ctx context.Context, caller policy.Caller, r ReplayRequest) (Replayed, error) {
+	return s.looking().replayPart(ctx, caller, r)
+}
+
+func (s view) replayPart(ctx context.Context, caller policy.Caller, r ReplayRequest) (Replayed, error) {
 	grants, err := s.permitReplay(ctx, caller)
 	if err != nil {
 		return Replayed{}, err
@@ -125,10 +129,10 @@ func (s *Signer) Replay(ctx context.Context, caller policy.Caller, r ReplayReque
 }
 
 // permitReplay asks the policy for each key set. A caller that may replay none is denied, and the record says so.
-func (s *Signer) permitReplay(ctx context.Context, caller policy.Caller) (map[string]policy.Grant, error) {
+func (s view) permitReplay(ctx context.Context, caller policy.Caller) (map[string]policy.Grant, error) {
 	grants := map[string]policy.Grant{}
 	denied := error(&policy.Denied{Reason: "this signer has no key set"})
-	for name := range s.keySets {
+	for name := range s.keys.sets {
 		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.Replay, KeySet: name})
 		if err != nil {
 			denied = err
@@ -154,7 +158,7 @@ const (
 )
 
 // replay is the operation behind the permissions.
-func (s *Signer) replay(ctx context.Context, caller policy.Caller, grants map[string]policy.Grant, r ReplayRequest) (Replayed, error) {
+func (s view) replay(ctx context.Context, caller policy.Caller, grants map[string]policy.Grant, r ReplayRequest) (Replayed, error) {
 	from, err := s.firstSince(ctx, r)
 	if err != nil {
 		return Replayed{}, err
@@ -190,7 +194,7 @@ func (s *Signer) replay(ctx context.Context, caller policy.Caller, grants map[st
 }
 
 // firstSince is the index to begin at: not before the first entry of the time that was asked for.
-func (s *Signer) firstSince(ctx context.Context, r ReplayRequest) (uint64, error) {
+func (s view) firstSince(ctx context.Context, r ReplayRequest) (uint64, error) {
 	if r.Since.IsZero() {
 		return r.From, nil
 	}
@@ -212,7 +216,7 @@ func (s *Signer) firstSince(ctx context.Context, r ReplayRequest) (uint64, error
 }
 
 // replayOne judges an entry and adds what it found; more is false when it, and all after it, are later than was asked for.
-func (s *Signer) replayOne(ctx context.Context, grants map[string]policy.Grant, r ReplayRequest, sealed past.Entry, answer *Replayed) (
+func (s view) replayOne(ctx context.Context, grants map[string]policy.Grant, r ReplayRequest, sealed past.Entry, answer *Replayed) (
 	more bool, err error,
 ) {
 	result := ReplayedEntry{Index: sealed.Index, Verdict: Different, Reason: differsSealed}
@@ -268,7 +272,7 @@ func resting(ctx context.Context, d time.Duration) error {
 }
 
 // recordReplay writes the entry of a call; only then the verdicts leave.
-func (s *Signer) recordReplay(ctx context.Context, caller policy.Caller, from uint64, answer Replayed) (Replayed, error) {
+func (s view) recordReplay(ctx context.Context, caller policy.Caller, from uint64, answer Replayed) (Replayed, error) {
 	counts := map[Verdict]int{}
 	for _, r := range answer.Results {
 		counts[r.Verdict]++

@@ -42,7 +42,7 @@ func TestAReplayThatFailsAnswersNothing(t *testing.T) {
 	}
 
 	entries := len(c.entries(t))
-	versions := c.keySets["full"].versions[keyderive.KindLoad]
+	versions := c.current.Load().sets["full"].versions[keyderive.KindLoad]
 	there := versions[1]
 	away := there
 	away.Key = absent{there.Key}

@@ -257,7 +257,7 @@ func TestKeysOfAReplay(t *testing.T) {
 	c.load(7, true)
 	one := func() ReplayedEntry { return c.replayAll(ReplayRequest{From: 1, To: 2})[0] }
 	require.Equal(t, Equal, one().Verdict)
-	set := c.keySets["full"]
+	set := c.current.Load().sets["full"]
 	for kind, versions := range set.versions {
 		if kind.String() != "load" {
 			continue
@@ -275,8 +275,8 @@ func TestKeysOfAReplay(t *testing.T) {
 		delete(versions, 1)
 		assert.Equal(t, KeyGone, one().Verdict)
 	}
-	delete(c.keySets, "full")
-	c.keySets["other"] = &keySet{KeySet: KeySet{Name: "other"}}
+	delete(c.current.Load().sets, "full")
+	c.current.Load().sets["other"] = &keySet{KeySet: KeySet{Name: "other"}}
 	rules, err := policy.New([]policy.Client{{Name: "auditor", Identity: "spiffe://pursekeeper.test/auditor", Role: policy.Auditor, KeySets: []string{"other"}}})
 	require.NoError(t, err)
 	c.policy = rules

@@ -58,10 +58,10 @@ var (
 
 // comparison compares an entry of a key set. It uses the token to verify what is recorded: what the keys make does not come out of it.
 // Its error is of the token or the store.
-type comparison func(s *Signer, ctx context.Context, set *keySet, e audit.Entry) (finding, error)
+type comparison func(s view, ctx context.Context, set *keySet, e audit.Entry) (finding, error)
 
 func about(f finding) comparison {
-	return func(*Signer, context.Context, *keySet, audit.Entry) (finding, error) { return f, nil }
+	return func(view, context.Context, *keySet, audit.Entry) (finding, error) { return f, nil }
 }
 
 // comparisons is how each event is compared; every operation of the policy and every event of package audit is here.
@@ -75,15 +75,15 @@ func init() {
 		audit.Event(policy.ConfirmLoad):        compareConfirm(loading),
 		audit.Event(policy.ConfirmUnload):      compareConfirm(unloading),
 		audit.Event(policy.ConfirmOverdraft):   compareConfirm(overdrawing),
-		audit.Event(policy.SettleLoad):         (*Signer).compareSettle,
-		audit.Event(policy.VerifyTac):          (*Signer).compareTAC,
-		audit.Event(policy.VerifyTacs):         (*Signer).compareTAC,
-		audit.Event(policy.SignCommand):        (*Signer).compareCommand,
-		audit.Event(policy.AuthenticateCard):   (*Signer).compareAuthentication,
-		audit.Event(policy.BeginPurchase):      (*Signer).compareSale,
-		audit.Event(policy.CompletePurchase):   (*Signer).compareReceipt,
-		audit.Event(policy.PersonaliseCard):    (*Signer).comparePersonalisation,
-		audit.Event(policy.PersonalisePSAM):    (*Signer).comparePersonalisation,
+		audit.Event(policy.SettleLoad):         view.compareSettle,
+		audit.Event(policy.VerifyTac):          view.compareTAC,
+		audit.Event(policy.VerifyTacs):         view.compareTAC,
+		audit.Event(policy.SignCommand):        view.compareCommand,
+		audit.Event(policy.AuthenticateCard):   view.compareAuthentication,
+		audit.Event(policy.BeginPurchase):      view.compareSale,
+		audit.Event(policy.CompletePurchase):   view.compareReceipt,
+		audit.Event(policy.PersonaliseCard):    view.comparePersonalisation,
+		audit.Event(policy.PersonalisePSAM):    view.comparePersonalisation,
 		audit.Event(policy.Authenticate):       about(blind(blindSession)),
 		audit.Event(policy.Seal):               about(blind(blindFrame)),
 		audit.Event(policy.Open):               about(blind(blindFrame)),
@@ -96,18 +96,32 @@ func init() {
 	}
 }
 
-// eventsWithoutKeySet are about no key set, or raised by an entry that has its own.
-var eventsWithoutKeySet = map[audit.Event]bool{
-	identifyEvent: true, audit.Started: true, audit.KeyExposure: true, audit.UnexplainedCounter: true, audit.Contradiction: true,
-	audit.CardLocked: true, audit.CheckpointKey: true, audit.SealingLate: true, audit.SealingRefused: true, audit.Pruned: true,
-	audit.WitnessConflict: true, audit.WitnessLate: true,
-	audit.Event(policy.ListKeySets): true, audit.Event(policy.Replay): true, audit.Event(policy.ListEntries): true,
-	audit.Event(policy.ReadEntry): true, audit.Event(policy.ProveEntry): true, audit.Event(policy.LatestCheckpoint): true,
-	audit.Event(policy.ExportEntries): true,
+// eventsWithoutKeySet are about no MAC of a key set, or raised by an entry that has its own.
+var eventsWithoutKeySet = withoutKeySet(
+	[]audit.Event{
+		identifyEvent, audit.Started, audit.KeyExposure, audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
+		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate,
+		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
+		audit.ChangeCancelled, audit.ChangeClaimed, audit.ChangeApplied, audit.ChangeRefused,
+	},
+	policy.ListKeySets, policy.Replay, policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint,
+	policy.ExportEntries, policy.ProposeChange, policy.ApproveChange, policy.RejectChange, policy.CancelChange, policy.ListChanges,
+	policy.ReadChange, policy.ListOfficers,
+)
+
+func withoutKeySet(events []audit.Event, operations ...policy.Operation) map[audit.Event]bool {
+	all := make(map[audit.Event]bool, len(events)+len(operations))
+	for _, event := range events {
+		all[event] = true
+	}
+	for _, op := range operations {
+		all[audit.Event(op)] = true
+	}
+	return all
 }
 
 // compare judges an entry, if the caller may use its key set.
-func (s *Signer) compare(ctx context.Context, grants map[string]policy.Grant, e audit.Entry) (finding, error) {
+func (s view) compare(ctx context.Context, grants map[string]policy.Grant, e audit.Entry) (finding, error) {
 	if eventsWithoutKeySet[e.Event] || e.Outcome == outcomeDenied {
 		return noMAC, nil
 	}
@@ -120,7 +134,7 @@ func (s *Signer) compare(ctx context.Context, grants map[string]policy.Grant, e 
 	case e.Outcome == string(ledger.KeyNotActive), e.Outcome == outcomeInvalid, e.Outcome == outcomeNotFound, e.Outcome == outcomeBoundary:
 		return noMAC, nil // refused before any MAC was looked at
 	}
-	set := s.keySets[e.KeySet]
+	set := s.keys.sets[e.KeySet]
 	if set == nil || !grants[e.KeySet].Allows(policy.Replay, set.Name) {
 		return blind(blindKeySet), nil
 	}
@@ -138,7 +152,7 @@ func (s *keySet) recordedKey(recorded *audit.Key, kind keyderive.Kind, number in
 		return key, finding{KeyGone, recorded.String()}, false
 	case key.KCV.String() != recorded.KCV:
 		return key, differs(differsKey), false
-	case !key.State.Verifies():
+	case !key.For(policy.Replay).Verifies():
 		return key, blind(blindKey), false
 	}
 	return key, finding{}, true

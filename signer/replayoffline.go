@@ -38,7 +38,7 @@ func (s *keySet) recordedTAC(e audit.Entry) (tac, error) {
 }
 
 // compareTAC compares the TAC of VerifyTac, or of an item of VerifyTacs, with what was said of it.
-func (s *Signer) compareTAC(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) compareTAC(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 	t, err := set.recordedTAC(e)
 	if err != nil {
 		return differs(differsInputs), nil
@@ -65,7 +65,7 @@ func (s *Signer) compareTAC(ctx context.Context, set *keySet, e audit.Entry) (fi
 }
 
 // compareCommand makes a recorded command again and compares. One with a PIN is not in the record.
-func (s *Signer) compareCommand(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) compareCommand(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 	if e.Outcome != string(ledger.Approved) {
 		return differs(differsOutcome), nil
 	}
@@ -119,7 +119,7 @@ func (s *Signer) compareCommand(ctx context.Context, set *keySet, e audit.Entry)
 }
 
 // compareAuthentication makes a recorded cryptogram again and compares.
-func (s *Signer) compareAuthentication(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) compareAuthentication(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 	serial, issuer := CardOf(e.Card)
 	if e.Key == nil {
 		return differs(differsKey), nil
@@ -157,7 +157,7 @@ func (s *Signer) compareAuthentication(ctx context.Context, set *keySet, e audit
 }
 
 // comparePersonalisation compares which keys were written. The commands are not in the record: they are keys.
-func (s *Signer) comparePersonalisation(_ context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) comparePersonalisation(_ context.Context, set *keySet, e audit.Entry) (finding, error) {
 	if e.Outcome != string(ledger.Approved) || len(e.Writes) == 0 {
 		return differs(differsOutcome), nil
 	}
@@ -178,7 +178,7 @@ func (s *Signer) comparePersonalisation(_ context.Context, set *keySet, e audit.
 }
 
 // recordedSale reads the entry of a purchase's beginning as its request was read; the serial number is beside it.
-func (s *Signer) recordedSale(set *keySet, e audit.Entry) (q sale, p purse.Purchase, err error) {
+func (s view) recordedSale(set *keySet, e audit.Entry) (q sale, p purse.Purchase, err error) {
 	serial, issuer := CardOf(e.Card)
 	in := e.Inputs
 	if in.Date == "" || in.Time == "" {
@@ -197,7 +197,7 @@ func (s *Signer) recordedSale(set *keySet, e audit.Entry) (q sale, p purse.Purch
 }
 
 // compareSale compares an issued MAC1. A refusal has none.
-func (s *Signer) compareSale(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) compareSale(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 	switch ledger.Outcome(e.Outcome) {
 	case ledger.Approved:
 	case ledger.CounterConflict, ledger.LimitExceeded, ledger.TerminalExhausted:
@@ -234,7 +234,7 @@ func (s *Signer) compareSale(ctx context.Context, set *keySet, e audit.Entry) (f
 }
 
 // compareReceipt compares MAC2, and a TAC, over what the entry of the purchase's beginning says, with what was said of them.
-func (s *Signer) compareReceipt(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) compareReceipt(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 	r, f, err := s.recordedReceipt(ctx, set, e)
 	if err != nil || f != equal {
 		return f, err
@@ -268,7 +268,7 @@ func (s *Signer) compareReceipt(ctx context.Context, set *keySet, e audit.Entry)
 }
 
 // recordedReceipt is the purchase that a receipt's entry is about, as the entry of its beginning has it.
-func (s *Signer) recordedReceipt(ctx context.Context, set *keySet, e audit.Entry) (r receipt, f finding, err error) {
+func (s view) recordedReceipt(ctx context.Context, set *keySet, e audit.Entry) (r receipt, f finding, err error) {
 	id, err := parseRecorded(purchaseField, purchaseOperations, e.Transaction)
 	if err != nil || id.purse.KeySet != set.Name || id.purse.Card != e.Card || id.purse.Purse != e.Purse {
 		return r, differs(differsTransaction), nil

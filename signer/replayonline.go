@@ -13,7 +13,7 @@ import (
 )
 
 // recordedOnline reads an authorisation's entry as its request was read. An error says that the inputs are not what the event says.
-func (s *Signer) recordedOnline(kind onlineKind, set *keySet, e audit.Entry) (online, error) {
+func (s view) recordedOnline(kind onlineKind, set *keySet, e audit.Entry) (online, error) {
 	serial, issuer := CardOf(e.Card)
 	which, err := purse.ParsePurse(e.Purse)
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *Signer) recordedOnline(kind onlineKind, set *keySet, e audit.Entry) (on
 
 // compareAuthorize compares MAC1 with what was said of it, and an issued MAC2.
 func compareAuthorize(kind onlineKind) comparison {
-	return func(s *Signer, ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+	return func(s view, ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 		o, err := s.recordedOnline(kind, set, e)
 		if err != nil {
 			return differs(differsInputs), nil
@@ -86,7 +86,7 @@ func (o online) verify(ctx context.Context, key Version, mac purse.MAC, data []b
 
 // begun finds the entry with which a transaction began, in the record: the database's rows only say where. ok is false when it is not
 // there, or was altered.
-func (s *Signer) begun(ctx context.Context, index uint64, event, transaction string) (e audit.Entry, ok bool, err error) {
+func (s view) begun(ctx context.Context, index uint64, event, transaction string) (e audit.Entry, ok bool, err error) {
 	found, err := s.past.Entry(ctx, index)
 	if errors.Is(err, past.ErrNotSealed) {
 		return e, false, nil
@@ -102,7 +102,7 @@ func (s *Signer) begun(ctx context.Context, index uint64, event, transaction str
 
 // compareConfirm compares a TAC or MAC3, over what the entry of its authorisation says, with what was said of it.
 func compareConfirm(kind onlineKind) comparison {
-	return func(s *Signer, ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+	return func(s view, ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 		c, f, err := s.recordedConfirming(ctx, kind, set, e)
 		if err != nil || f != equal {
 			return f, err
@@ -133,7 +133,7 @@ func compareConfirm(kind onlineKind) comparison {
 }
 
 // recordedConfirming is the transaction that a confirmation's entry is about, as its authorisation's entry has it.
-func (s *Signer) recordedConfirming(ctx context.Context, kind onlineKind, set *keySet, e audit.Entry) (c confirming, f finding, err error) {
+func (s view) recordedConfirming(ctx context.Context, kind onlineKind, set *keySet, e audit.Entry) (c confirming, f finding, err error) {
 	id, err := parseTransaction(e.Transaction)
 	if err != nil || id.purse.KeySet != set.Name || id.purse.Card != e.Card || id.purse.Purse != e.Purse || id.operation != kind.operation {
 		return c, differs(differsTransaction), nil
@@ -169,7 +169,7 @@ func (s *Signer) recordedConfirming(ctx context.Context, kind onlineKind, set *k
 }
 
 // compareSettle compares the card's answer to a settlement.
-func (s *Signer) compareSettle(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
+func (s view) compareSettle(ctx context.Context, set *keySet, e audit.Entry) (finding, error) {
 	init, err := purse.ParseLoadInitHex(e.Inputs.Initialize)
 	if err != nil || e.Inputs.AmountFen != uint64(settlementAmount) {
 		return differs(differsInputs), nil

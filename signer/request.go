@@ -10,7 +10,7 @@ type onlineRequest struct {
 }
 
 // readOnline reads what all online transactions have, but for the card's answer.
-func (s *Signer) readOnline(kind onlineKind, set *keySet, which purse.Purse, r onlineRequest) (o online, err error) {
+func (s view) readOnline(kind onlineKind, set *keySet, which purse.Purse, r onlineRequest) (o online, err error) {
 	o = online{kind: kind, set: set, purse: which}
 	if o.card, err = set.parseCard(r.cardSerial, r.issuerID); err != nil {
 		return o, err
@@ -63,7 +63,7 @@ func readAmount(fen uint64) (purse.Fen, error) {
 }
 
 // moment reads a date and time, both or neither; the signer's clock in the key set's time zone fills them.
-func (s *Signer) moment(set *keySet, date, clock string) (d purse.Date, t purse.Time, given bool, err error) {
+func (s view) moment(set *keySet, date, clock string) (d purse.Date, t purse.Time, given bool, err error) {
 	switch {
 	case date == "" && clock == "":
 		d, t, err = purse.DateTime(s.now().In(set.Location))

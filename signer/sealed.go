@@ -73,7 +73,7 @@ func (v sight) sees(e audit.Entry) bool {
 }
 
 // see asks the policy and is an error where there is nothing to see.
-func (s *Signer) see(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (sight, error) {
+func (s view) see(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (sight, error) {
 	v, err := s.maySee(ctx, caller, op, asked)
 	if err == nil && s.sealed == nil {
 		err = ErrNoSealedRecord
@@ -82,7 +82,7 @@ func (s *Signer) see(ctx context.Context, caller policy.Caller, op policy.Operat
 }
 
 // maySee asks the policy for each key set, or for the one that is asked for. A caller who may see none is denied, and that is recorded.
-func (s *Signer) maySee(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (v sight, err error) {
+func (s view) maySee(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (v sight, err error) {
 	v = sight{caller: caller, sets: map[string]bool{}}
 	if asked != "" {
 		set, grant, err := s.permit(ctx, caller, op, asked, audit.Entry{KeySet: asked})
@@ -105,13 +105,14 @@ func (s *Signer) maySee(ctx context.Context, caller policy.Caller, op policy.Ope
 }
 
 // looked records a look, before its answer leaves.
-func (s *Signer) looked(ctx context.Context, v sight, op policy.Operation, keySet, detail string) error {
+func (s view) looked(ctx context.Context, v sight, op policy.Operation, keySet, detail string) error {
 	return s.record(ctx, s.entry(v.caller, v.grant, op, audit.Entry{KeySet: keySet, Outcome: outcomeShown, Detail: detail}))
 }
 
 // SealedEntries lists entries, and the token of the next page, "" after the last.
 func (s *Signer) SealedEntries(ctx context.Context, caller policy.Caller, r EntriesRequest) (page []SealedEntry, next string, err error) {
-	v, err := s.see(ctx, caller, policy.ListEntries, r.Query.KeySet)
+	look := s.looking()
+	v, err := look.see(ctx, caller, policy.ListEntries, r.Query.KeySet)
 	if err != nil {
 		return nil, "", err
 	}
@@ -130,7 +131,7 @@ func (s *Signer) SealedEntries(ctx context.Context, caller policy.Caller, r Entr
 			return nil, "", &purse.FieldError{Field: "pageToken", Problem: "is not one that this service gave"}
 		}
 	}
-	page, end, err := s.page(ctx, v, r.Query, from, limit)
+	page, end, err := look.page(ctx, v, r.Query, from, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -138,7 +139,7 @@ func (s *Signer) SealedEntries(ctx context.Context, caller policy.Caller, r Entr
 		next = strconv.FormatUint(end.at, 10)
 	}
 	detail := strings.TrimSpace(fmt.Sprintf("%d entries of %d to %d %s", len(page), from, max(from, end.at), words(r.Query)))
-	return page, next, s.looked(ctx, v, policy.ListEntries, r.Query.KeySet, detail)
+	return page, next, look.looked(ctx, v, policy.ListEntries, r.Query.KeySet, detail)
 }
 
 // pageEnd is where a page ended: before which entry, and whether there are more.
@@ -149,7 +150,7 @@ type pageEnd struct {
 
 var errPageFull = errors.New("the page is full")
 
-func (s *Signer) page(ctx context.Context, v sight, q audit.Query, from uint64, limit int) (page []SealedEntry, end pageEnd, err error) {
+func (s view) page(ctx context.Context, v sight, q audit.Query, from uint64, limit int) (page []SealedEntry, end pageEnd, err error) {
 	select {
 	case s.listing <- struct{}{}:
 		defer func() { <-s.listing }()
@@ -184,7 +185,8 @@ func (s *Signer) SealedEntry(ctx context.Context, caller policy.Caller, index ui
 	if prove {
 		op = policy.ProveEntry
 	}
-	v, err := s.see(ctx, caller, op, "")
+	look := s.looking()
+	v, err := look.see(ctx, caller, op, "")
 	if err != nil {
 		return entry, "", err
 	}
@@ -205,20 +207,21 @@ func (s *Signer) SealedEntry(ctx context.Context, caller policy.Caller, index ui
 	}
 	detail := fmt.Sprintf("entry %d", index)
 	if !v.sees(e) {
-		denial := s.entry(caller, v.grant, op, audit.Entry{KeySet: e.KeySet})
-		return SealedEntry{}, "", s.denied(ctx, denial, detail+" is of a key set that the client may not use")
+		denial := look.entry(caller, v.grant, op, audit.Entry{KeySet: e.KeySet})
+		return SealedEntry{}, "", look.denied(ctx, denial, detail+" is of a key set that the client may not use")
 	}
 	if prove {
 		if entry.Line, proof, err = s.sealed.Prove(ctx, index); err != nil {
 			return SealedEntry{}, "", err
 		}
 	}
-	return entry, proof, s.looked(ctx, v, op, e.KeySet, detail)
+	return entry, proof, look.looked(ctx, v, op, e.KeySet, detail)
 }
 
 // LatestCheckpoint returns the newest checkpoint; nothing sealed yet is not found.
 func (s *Signer) LatestCheckpoint(ctx context.Context, caller policy.Caller) (c Checkpoint, err error) {
-	v, err := s.see(ctx, caller, policy.LatestCheckpoint, "")
+	look := s.looking()
+	v, err := look.see(ctx, caller, policy.LatestCheckpoint, "")
 	if err != nil {
 		return c, err
 	}
@@ -228,7 +231,7 @@ func (s *Signer) LatestCheckpoint(ctx context.Context, caller policy.Caller) (c 
 	if c.Size == 0 {
 		return c, &NotFoundError{Field: "checkpoint"}
 	}
-	return c, s.looked(ctx, v, policy.LatestCheckpoint, "", fmt.Sprintf("size %d", c.Size))
+	return c, look.looked(ctx, v, policy.LatestCheckpoint, "", fmt.Sprintf("size %d", c.Size))
 }
 
 // ExportEntries permits and records an export, and returns what makes it: it calls yield with the chosen entries, in order, of the record as it
@@ -236,7 +239,8 @@ func (s *Signer) LatestCheckpoint(ctx context.Context, caller policy.Caller) (c 
 func (s *Signer) ExportEntries(ctx context.Context, caller policy.Caller, q audit.Query, from uint64) (
 	export func(ctx context.Context, yield func(SealedEntry) error) error, err error,
 ) {
-	v, err := s.see(ctx, caller, policy.ExportEntries, q.KeySet)
+	look := s.looking()
+	v, err := look.see(ctx, caller, policy.ExportEntries, q.KeySet)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +252,7 @@ func (s *Signer) ExportEntries(ctx context.Context, caller policy.Caller, q audi
 		return nil, err
 	}
 	detail := strings.TrimSpace(fmt.Sprintf("entries %d to %d %s", from, max(from, c.Size), words(q)))
-	if err := s.looked(ctx, v, policy.ExportEntries, q.KeySet, detail); err != nil {
+	if err := look.looked(ctx, v, policy.ExportEntries, q.KeySet, detail); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, yield func(SealedEntry) error) error {

@@ -42,21 +42,23 @@ type Settlement struct {
 func (s *Signer) BeginSettlement(ctx context.Context, caller policy.Caller, keySetName, cardSerial, issuerID string, which purse.Purse) (
 	Settlement, error,
 ) {
-	set, grant, err := s.permit(ctx, caller, policy.BeginSettlement, keySetName, audit.Entry{KeySet: keySetName})
-	if err != nil {
-		return Settlement{}, err
-	}
-	c, err := set.parseCard(cardSerial, issuerID)
-	if err != nil {
-		return Settlement{}, err
-	}
-	if !which.Valid() {
-		return Settlement{}, &purse.FieldError{Field: "purse", Problem: "missing, expected PURSE_ED or PURSE_EP"}
-	}
-	return s.beginSettlement(ctx, caller, grant, set, c, which)
+	return withKeys(ctx, s, func(s view) (Settlement, error) {
+		set, grant, err := s.permit(ctx, caller, policy.BeginSettlement, keySetName, audit.Entry{KeySet: keySetName})
+		if err != nil {
+			return Settlement{}, err
+		}
+		c, err := set.parseCard(cardSerial, issuerID)
+		if err != nil {
+			return Settlement{}, err
+		}
+		if !which.Valid() {
+			return Settlement{}, &purse.FieldError{Field: "purse", Problem: "missing, expected PURSE_ED or PURSE_EP"}
+		}
+		return s.beginSettlement(ctx, caller, grant, set, c, which)
+	})
 }
 
-func (s *Signer) beginSettlement(
+func (s view) beginSettlement(
 	ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, c card, which purse.Purse,
 ) (Settlement, error) {
 	if !grant.Allows(policy.BeginSettlement, set.Name) {
@@ -78,7 +80,7 @@ func (s *Signer) beginSettlement(
 		KeySet: at.KeySet, Card: at.Card, Purse: at.Purse, Settlement: begun.ID, Inputs: audit.Inputs{Terminal: begun.Terminal},
 	})
 	var answer Settlement
-	err = s.store.Commit(ctx, store.Change{
+	err = s.commit(ctx, store.Change{
 		Purse: at,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			e := entry
@@ -106,7 +108,7 @@ func (s *Signer) beginSettlement(
 }
 
 // newSettlement draws the terminal number and the id: 6 and 8 bytes of randomness.
-func (s *Signer) newSettlement(at store.PurseKey) (store.Settlement, purse.Terminal, error) {
+func (s view) newSettlement(at store.PurseKey) (store.Settlement, purse.Terminal, error) {
 	var drawn [14]byte
 	if _, err := io.ReadFull(s.random, drawn[:]); err != nil {
 		return store.Settlement{}, purse.Terminal{}, fmt.Errorf("random for a settlement: %w", err)
@@ -131,35 +133,37 @@ type Settled struct {
 // SettleLoad takes the card's answer to the INITIALIZE FOR LOAD of a settlement, once: any try uses the settlement up, and
 // the same try again gets the same result.
 func (s *Signer) SettleLoad(ctx context.Context, caller policy.Caller, settlementID, initializeResponse string) (Settled, error) {
-	if !settlementShape.MatchString(settlementID) {
-		return Settled{}, &purse.FieldError{Field: settlementField, Problem: "expected SET/CARD/PURSE/SETTLEMENT/NUMBER"}
-	}
-	name, _, _ := strings.Cut(settlementID, "/")
-	set, grant, err := s.permit(ctx, caller, policy.SettleLoad, name, audit.Entry{KeySet: name, Settlement: settlementID})
-	if err != nil {
-		return Settled{}, err
-	}
-	init, err := purse.ParseLoadInitHex(initializeResponse)
-	if err != nil {
-		return Settled{}, err
-	}
-	if err := set.acceptsALG(init.ALG); err != nil {
-		return Settled{}, err
-	}
-	if err := usable("ONSN", init.Counter); err != nil {
-		return Settled{}, err
-	}
-	at, begun, err := s.store.Settlement(ctx, settlementID)
-	if errors.Is(err, store.ErrNotFound) {
-		return Settled{}, &NotFoundError{Field: settlementField, Name: settlementID}
-	}
-	if err != nil {
-		return Settled{}, err
-	}
-	return s.settleLoad(ctx, caller, grant, set, at, begun, init)
+	return withKeys(ctx, s, func(s view) (Settled, error) {
+		if !settlementShape.MatchString(settlementID) {
+			return Settled{}, &purse.FieldError{Field: settlementField, Problem: "expected SET/CARD/PURSE/SETTLEMENT/NUMBER"}
+		}
+		name, _, _ := strings.Cut(settlementID, "/")
+		set, grant, err := s.permit(ctx, caller, policy.SettleLoad, name, audit.Entry{KeySet: name, Settlement: settlementID})
+		if err != nil {
+			return Settled{}, err
+		}
+		init, err := purse.ParseLoadInitHex(initializeResponse)
+		if err != nil {
+			return Settled{}, err
+		}
+		if err := set.acceptsALG(init.ALG); err != nil {
+			return Settled{}, err
+		}
+		if err := usable("ONSN", init.Counter); err != nil {
+			return Settled{}, err
+		}
+		at, begun, err := s.store.Settlement(ctx, settlementID)
+		if errors.Is(err, store.ErrNotFound) {
+			return Settled{}, &NotFoundError{Field: settlementField, Name: settlementID}
+		}
+		if err != nil {
+			return Settled{}, err
+		}
+		return s.settleLoad(ctx, caller, grant, set, at, begun, init)
+	})
 }
 
-func (s *Signer) settleLoad(
+func (s view) settleLoad(
 	ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, at store.PurseKey, begun store.Settlement, init purse.LoadInit,
 ) (Settled, error) {
 	if !grant.Allows(policy.SettleLoad, set.Name) {
@@ -172,7 +176,7 @@ func (s *Signer) settleLoad(
 	})
 	var used KeyUsed
 	key := set.version(keyderive.KindLoad, int(init.KVER))
-	if key.State.Settles() {
+	if key.For(policy.SettleLoad).Settles() {
 		used = set.used(key)
 		entry.Key, entry.Boundary = &used.Key, used.Boundary
 		err := verifySettlement(ctx, set, key, at, begun, init)
@@ -218,14 +222,14 @@ func verifySettlement(
 }
 
 // commitSettle lets the ledger judge the answer and records it.
-func (s *Signer) commitSettle(
+func (s view) commitSettle(
 	ctx context.Context, set *keySet, at store.PurseKey, entry audit.Entry, used KeyUsed, fresh ledger.Fresh,
 ) (Settled, error) {
 	var answer Settled
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
-	err := s.store.Commit(ctx, store.Change{
+	err := s.commit(ctx, store.Change{
 		Purse: at, Counters: []int{fresh.Counter}, Settlement: fresh.Settlement, Committed: func() { s.raise(alarms) },
 		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			alarms = nil

@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
@@ -27,11 +29,17 @@ const (
 	DefaultSessionLife    = 8 * time.Hour   // a session with one, once it has proved its key
 )
 
-// Config is what New needs. Policy, Store and KeySets have no default: no recorder, no start.
+// Config is what New needs. Policy and Store have no default: no recorder, no start.
 type Config struct {
-	Policy         *policy.Policy
-	Store          store.Store
-	KeySets        []KeySet
+	Policy *policy.Policy
+	Store  store.Store
+	// KeySets are those that no officers decide on, which stay as they are. Without them there are none until Use.
+	KeySets []KeySet
+	// Office is where officers change the catalogue; nil: the key sets are the configuration's, and nobody does.
+	Office *custody.Office
+	// Reload gives the newest catalogue to Use. It is called when an operation found that officers changed the catalogue meanwhile,
+	// by several goroutines at once. nil: nothing is followed.
+	Reload         func(context.Context) error
 	Sealed         SealedRecord      // nil: auditors are shown none
 	SettlementLife time.Duration     // 0: DefaultSettlementLife
 	ChallengeLife  time.Duration     // 0: DefaultChallengeLife
@@ -43,20 +51,27 @@ type Config struct {
 	Ledger         ledger.Ledger     // the zero value, which applies every rule; nothing else can be made outside its tests
 }
 
-// Signer is the service. It keeps no state of its own between requests.
+// Signer is the service. It keeps no state of its own between requests, but which keys it goes by.
 type Signer struct {
-	policy  *policy.Policy
-	store   store.Store
-	keySets map[string]*keySet
-	sealed  SealedRecord
-	listing chan struct{} // holds one for each page of the sealed record that is read
-	life    time.Duration
-	reader  readerLives
-	now     func() time.Time
-	random  io.Reader
-	alarm   func(audit.Event)
-	ledger  ledger.Ledger
+	*service
+	current atomic.Pointer[snapshot] // never nil
+	reload  func(context.Context) error
+	office  *custody.Office // nil: none
+}
 
+// service is what of a Signer does not change.
+type service struct {
+	policy *policy.Policy
+	store  store.Store
+	life   time.Duration
+	reader readerLives
+	now    func() time.Time
+	random io.Reader
+	alarm  func(audit.Event)
+	ledger ledger.Ledger
+
+	sealed    SealedRecord
+	listing   chan struct{} // holds one for each page of the sealed record that is read
 	past      Past
 	replaying chan struct{}                              // holds the one replay that runs
 	rest      func(context.Context, time.Duration) error // between the entries of a replay
@@ -67,11 +82,10 @@ func New(c Config) (*Signer, error) {
 	if c.Policy == nil || c.Store == nil {
 		return nil, errors.New("signer: a policy and a store are needed")
 	}
-	s := &Signer{
-		policy: c.Policy, store: c.Store, keySets: map[string]*keySet{}, sealed: c.Sealed, listing: make(chan struct{}, pagesAtOnce),
-		life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
-		past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
-	}
+	s := &Signer{reload: c.Reload, office: c.Office, service: &service{
+		policy: c.Policy, store: c.Store, life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
+		sealed: c.Sealed, listing: make(chan struct{}, pagesAtOnce), past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
+	}}
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
 	if s.life == 0 {
 		s.life = DefaultSettlementLife
@@ -85,16 +99,14 @@ func New(c Config) (*Signer, error) {
 	if s.alarm == nil {
 		s.alarm = func(audit.Event) {}
 	}
-	for _, set := range c.KeySets {
-		if s.keySets[set.Name] != nil {
-			return nil, fmt.Errorf("key set %s: is there twice", set.Name)
-		}
-		valid, err := newKeySet(set)
-		if err != nil {
-			return nil, err
-		}
-		s.keySets[set.Name] = valid
+	if s.reload == nil {
+		s.reload = func(context.Context) error { return nil }
 	}
+	keys, err := newSnapshot(0, c.KeySets, s.now())
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(keys)
 	return s, nil
 }
 
@@ -111,16 +123,18 @@ type KeyUsed struct {
 
 // Identify finds the caller among the names of a verified client certificate; none is recorded and refused.
 func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, error) {
-	caller, err := s.policy.Identify(names)
-	if err == nil {
-		return caller, nil
-	}
-	if failed := s.record(ctx, audit.Entry{
-		Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
-	}); failed != nil {
-		return caller, failed
-	}
-	return caller, err
+	return withKeys(ctx, s, func(s view) (policy.Caller, error) {
+		caller, err := s.policy.Identify(names)
+		if err == nil {
+			return caller, nil
+		}
+		if failed := s.record(ctx, audit.Entry{
+			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
+		}); failed != nil {
+			return caller, failed
+		}
+		return caller, err
+	})
 }
 
 // identifyEvent is that of a caller who is no client.
@@ -129,10 +143,10 @@ const identifyEvent audit.Event = "Identify"
 const outcomeDenied = "PERMISSION_DENIED"
 
 // permit asks the policy. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
-func (s *Signer) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry) (
+func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry) (
 	*keySet, policy.Grant, error,
 ) {
-	set := s.keySets[keySetName]
+	set := s.keys.sets[keySetName]
 	if set == nil {
 		return nil, policy.Grant{}, &NotFoundError{Field: "keySet", Name: keySetName}
 	}
@@ -149,7 +163,7 @@ func (s *Signer) permit(ctx context.Context, caller policy.Caller, op policy.Ope
 }
 
 // denied records a denial that what is recorded gives cause for, beside the policy's, and returns it.
-func (s *Signer) denied(ctx context.Context, entry audit.Entry, reason string) error {
+func (s view) denied(ctx context.Context, entry audit.Entry, reason string) error {
 	denied := &policy.Denied{Reason: reason}
 	entry.Outcome, entry.Detail = outcomeDenied, denied.Error()
 	if err := s.record(ctx, entry); err != nil {
@@ -162,7 +176,7 @@ func (s *Signer) denied(ctx context.Context, entry audit.Entry, reason string) e
 var errNoGrant = errors.New("bug: an operation was called without its grant")
 
 // entry fills in who asked, what, and under which policy.
-func (s *Signer) entry(caller policy.Caller, grant policy.Grant, op policy.Operation, e audit.Entry) audit.Entry {
+func (s view) entry(caller policy.Caller, grant policy.Grant, op policy.Operation, e audit.Entry) audit.Entry {
 	e.Time = s.now()
 	e.Event = audit.Event(op)
 	e.Client, e.Role, e.Policy = caller.Name(), caller.Role(), grant.Policy()
@@ -170,22 +184,27 @@ func (s *Signer) entry(caller policy.Caller, grant policy.Grant, op policy.Opera
 }
 
 // record writes one entry that decides nothing.
-func (s *Signer) record(ctx context.Context, e audit.Entry) error {
+func (s view) record(ctx context.Context, e audit.Entry) error {
 	if e.Time.IsZero() {
 		e.Time = s.now()
 	}
-	return s.store.Commit(ctx, store.Change{Decide: func(*store.Purse, uint64) ([]audit.Entry, error) {
+	return s.commit(ctx, store.Change{Decide: func(*store.Purse, uint64) ([]audit.Entry, error) {
 		return []audit.Entry{e}, nil
 	}})
+}
+
+// Record writes entries about the service itself, in order.
+func (s *Signer) Record(ctx context.Context, entries ...audit.Entry) error {
+	for _, e := range entries {
+		if err := (view{s.service, &snapshot{}}).record(ctx, e); err != nil { // whatever keys there are
+			return err
+		}
+	}
+	return nil
 }
 
 // Start records that the service runs, with what it found out about its keys. It is the first entry of a run.
 func (s *Signer) Start(ctx context.Context, findings []audit.Entry) error {
 	start := audit.Entry{Event: audit.Started, Outcome: "OK", Policy: s.policy.Digest()}
-	for _, e := range append([]audit.Entry{start}, findings...) {
-		if err := s.record(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.Record(ctx, append([]audit.Entry{start}, findings...)...)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
-	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -64,17 +63,19 @@ type tac struct {
 //
 // Errors: as of AuthorizeLoad.
 func (s *Signer) VerifyTac(ctx context.Context, caller policy.Caller, r TACRequest) (Verification, error) {
-	set, grant, err := s.permit(ctx, caller, policy.VerifyTac, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Verification{}, err
-	}
-	t, err := set.readTAC(&r)
-	if err != nil {
-		return Verification{}, err
-	}
-	v, err := s.verifyTAC(ctx, caller, grant, set, t)
-	v.Ref = r.Ref
-	return v, err
+	return withKeys(ctx, s, func(s view) (Verification, error) {
+		set, grant, err := s.permit(ctx, caller, policy.VerifyTac, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Verification{}, err
+		}
+		t, err := set.readTAC(&r)
+		if err != nil {
+			return Verification{}, err
+		}
+		v, err := s.verifyTAC(ctx, caller, grant, set, t)
+		v.Ref = r.Ref
+		return v, err
+	})
 }
 
 // readTAC is the only reader of a TACRequest.
@@ -234,7 +235,7 @@ func (t *tac) recorded(set *keySet) audit.Entry {
 const detailNoTACKey = "no TAC key of this epoch may verify"
 
 // verifyTAC is the operation behind the permission.
-func (s *Signer) verifyTAC(ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, t tac) (Verification, error) {
+func (s view) verifyTAC(ctx context.Context, caller policy.Caller, grant policy.Grant, set *keySet, t tac) (Verification, error) {
 	if !grant.Allows(policy.VerifyTac, set.Name) {
 		return Verification{}, errNoGrant
 	}
@@ -242,7 +243,7 @@ func (s *Signer) verifyTAC(ctx context.Context, caller policy.Caller, grant poli
 	number := set.tacNumber(t.kver)
 	key := set.version(keyderive.KindTAC, number)
 	v := Verification{Outcome: ledger.KeyNotActive, Key: set.refusedKey(keyderive.KindTAC, number), Detail: detailNoTACKey}
-	if key.State.Verifies() {
+	if key.For(policy.VerifyTac).Verifies() {
 		right, err := t.verify(ctx, set.master(key, t.card))
 		if err != nil {
 			return Verification{}, err
@@ -263,7 +264,7 @@ func judgeTAC(key Version, right bool) (o ledger.Outcome, detail string) {
 	switch {
 	case !right:
 		return ledger.TACMismatch, ""
-	case key.State == custody.Compromised:
+	case key.For(policy.VerifyTac).Flagged():
 		return ledger.Verified, detailCompromised
 	}
 	return ledger.Verified, ""
@@ -285,16 +286,16 @@ func (t *tac) verify(ctx context.Context, master keyderive.Master) (right bool, 
 }
 
 // recordJudged writes one entry about what a card's MAC was found to be, although its caller may have left, and returns its index.
-func (s *Signer) recordJudged(ctx context.Context, e audit.Entry) (uint64, error) {
+func (s view) recordJudged(ctx context.Context, e audit.Entry) (uint64, error) {
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	return s.recordAt(ctx, e)
 }
 
 // recordAt writes one entry and returns its index.
-func (s *Signer) recordAt(ctx context.Context, e audit.Entry) (at uint64, err error) {
+func (s view) recordAt(ctx context.Context, e audit.Entry) (at uint64, err error) {
 	at64 := new(uint64) // not a result variable: after an early return the committing goroutine may still write it
-	err = s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
+	err = s.commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
 		*at64 = index
 		return []audit.Entry{e}, nil
 	}})

@@ -15,7 +15,7 @@ import (
 // purchases are n requests of as many cards, each with a right TAC, made by the schedule in memory.
 func (b *bench) purchases(t testing.TB, set string, n int) []TACRequest {
 	t.Helper()
-	s := b.keySets[set]
+	s := b.current.Load().sets[set]
 	items := make([]TACRequest, n)
 	for i := range items {
 		var factor keyderive.Factor

@@ -19,7 +19,7 @@ import (
 // No operation here computes with the grant of another operation, or of another key set.
 func TestOperationsRefuseAnothersGrant(t *testing.T) {
 	b := newBench(t)
-	ctx, set := context.Background(), b.keySets["demo"]
+	ctx, set := context.Background(), b.current.Load().sets["demo"]
 	grant := func(op policy.Operation, name string) policy.Grant {
 		g, err := b.policy.Decide(policy.Request{Caller: b.caller, Operation: op, KeySet: name})
 		require.NoError(t, err)
@@ -27,20 +27,20 @@ func TestOperationsRefuseAnothersGrant(t *testing.T) {
 	}
 	before := len(b.entries(t))
 	for _, wrong := range []policy.Grant{{}, grant(policy.AuthorizeLoad, "demo")} {
-		_, err := b.verifyTAC(ctx, b.caller, wrong, set, tac{})
+		_, err := b.view().verifyTAC(ctx, b.caller, wrong, set, tac{})
 		require.ErrorIs(t, err, errNoGrant)
-		_, err = b.verifyTACs(ctx, b.caller, map[string]permittedSet{"demo": {set: set, grant: wrong}}, b.purchases(t, "demo", 1))
+		_, err = b.view().verifyTACs(ctx, b.caller, map[string]permittedSet{"demo": {set: set, grant: wrong}}, b.purchases(t, "demo", 1))
 		require.ErrorIs(t, err, errNoGrant)
-		_, err = b.signCommand(ctx, b.caller, wrong, set, command{})
+		_, err = b.view().signCommand(ctx, b.caller, wrong, set, command{})
 		require.ErrorIs(t, err, errNoGrant)
-		_, err = b.authenticateCard(ctx, b.caller, wrong, set, authentication{direction: External})
+		_, err = b.view().authenticateCard(ctx, b.caller, wrong, set, authentication{direction: External})
 		require.ErrorIs(t, err, errNoGrant)
-		_, err = b.listKeySets(ctx, b.caller, []policy.Grant{wrong}, []*keySet{set})
+		_, err = b.view().listKeySets(ctx, b.caller, []policy.Grant{wrong}, []*keySet{set})
 		require.ErrorIs(t, err, errNoGrant)
 	}
-	_, err := b.verifyTAC(ctx, b.caller, grant(policy.VerifyTac, "demo-sm4"), set, tac{})
+	_, err := b.view().verifyTAC(ctx, b.caller, grant(policy.VerifyTac, "demo-sm4"), set, tac{})
 	require.ErrorIs(t, err, errNoGrant)
-	_, err = b.signCommand(ctx, b.caller, grant(policy.SignCommand, "demo-sm4"), set, command{})
+	_, err = b.view().signCommand(ctx, b.caller, grant(policy.SignCommand, "demo-sm4"), set, command{})
 	require.ErrorIs(t, err, errNoGrant)
 	require.Len(t, b.entries(t), before)
 }
@@ -109,7 +109,7 @@ func TestACardOfABatchIsDerivedOnce(t *testing.T) {
 func TestAPINEndsWithItsLoan(t *testing.T) {
 	read := func() (*keySet, command) {
 		b := newBench(t, func(c *Config) { c.KeySets[0].Versions[0].Kind = keyderive.KindPINReload })
-		set := b.keySets["demo"]
+		set := b.current.Load().sets["demo"]
 		c, err := set.readCommand(CommandRequest{CardSerial: testSerial, Command: ReloadPIN, PIN: "834905"})
 		require.NoError(t, err)
 		return set, c

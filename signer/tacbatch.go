@@ -36,14 +36,16 @@ type TACBatch struct {
 // The record has one entry for the batch, and after it one for each item that was not verified, but for those that were denied:
 // their key set's denial is recorded before.
 func (s *Signer) VerifyTacs(ctx context.Context, caller policy.Caller, items []TACRequest) (TACBatch, error) {
-	if len(items) < 1 || len(items) > MaxTACs {
-		return TACBatch{}, &purse.FieldError{Field: "items", Problem: fmt.Sprintf("%d, expected 1 to %d", len(items), MaxTACs)}
-	}
-	sets, err := s.permitTACs(ctx, caller, items)
-	if err != nil {
-		return TACBatch{}, err
-	}
-	return s.verifyTACs(ctx, caller, sets, items)
+	return withKeys(ctx, s, func(s view) (TACBatch, error) {
+		if len(items) < 1 || len(items) > MaxTACs {
+			return TACBatch{}, &purse.FieldError{Field: "items", Problem: fmt.Sprintf("%d, expected 1 to %d", len(items), MaxTACs)}
+		}
+		sets, err := s.permitTACs(ctx, caller, items)
+		if err != nil {
+			return TACBatch{}, err
+		}
+		return s.verifyTACs(ctx, caller, sets, items)
+	})
 }
 
 // permittedSet is what permit said of one key set.
@@ -53,7 +55,7 @@ type permittedSet struct {
 	err   error // *NotFoundError or *policy.Denied
 }
 
-func (s *Signer) permitTACs(ctx context.Context, caller policy.Caller, items []TACRequest) (map[string]permittedSet, error) {
+func (s view) permitTACs(ctx context.Context, caller policy.Caller, items []TACRequest) (map[string]permittedSet, error) {
 	sets := map[string]permittedSet{}
 	var denied error
 	granted := false
@@ -90,7 +92,7 @@ func firstError(a, b error) error {
 }
 
 // verifyTACs is the operation behind the permissions.
-func (s *Signer) verifyTACs(
+func (s view) verifyTACs(
 	ctx context.Context, caller policy.Caller, sets map[string]permittedSet, items []TACRequest,
 ) (TACBatch, error) {
 	for _, p := range sets {
@@ -193,7 +195,7 @@ func (b *tacBatch) group() {
 
 func newTACGroup(set *keySet, number int, c card) *tacGroup {
 	g := &tacGroup{set: set, key: set.version(keyderive.KindTAC, number), used: set.refusedKey(keyderive.KindTAC, number)}
-	if g.key.State.Verifies() {
+	if g.key.For(policy.VerifyTacs).Verifies() {
 		g.master = set.master(g.key, c)
 	}
 	return g
@@ -217,7 +219,7 @@ type share struct {
 func (b *tacBatch) verify(ctx context.Context) error {
 	var shares []share
 	for _, g := range b.groups {
-		if !g.key.State.Verifies() {
+		if !g.key.For(policy.VerifyTacs).Verifies() {
 			b.refuse(g)
 			continue
 		}

@@ -37,7 +37,7 @@ func (r *TACResult) recorded() string {
 
 // commitTACs counts, records, and only then answers: the entry of the batch first, those of the items that were not verified after
 // it, in one transaction, so that their indexes follow without a gap.
-func (s *Signer) commitTACs(ctx context.Context, caller policy.Caller, b *tacBatch) (TACBatch, error) {
+func (s view) commitTACs(ctx context.Context, caller policy.Caller, b *tacBatch) (TACBatch, error) {
 	answer := TACBatch{Results: b.results}
 	answer.count()
 	entries := []audit.Entry{s.batchEntry(caller, b, &answer)}
@@ -51,7 +51,7 @@ func (s *Signer) commitTACs(ctx context.Context, caller policy.Caller, b *tacBat
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	at := new(uint64) // not a result variable: after an early return the committing goroutine may still write it
-	err := s.store.Commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
+	err := s.commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
 		*at = index
 		return entries, nil
 	}})
@@ -84,7 +84,7 @@ func (a *TACBatch) count() {
 }
 
 // batchEntry is the entry of the whole batch. Its key set is named when all items name one that the caller may use.
-func (s *Signer) batchEntry(caller policy.Caller, b *tacBatch, a *TACBatch) audit.Entry {
+func (s view) batchEntry(caller policy.Caller, b *tacBatch, a *TACBatch) audit.Entry {
 	e := s.entry(caller, policy.Grant{}, policy.VerifyTacs, audit.Entry{Outcome: "OK", Batch: &audit.Batch{
 		Items: len(b.items), Verified: a.Verified, Mismatched: a.Mismatched, Failed: a.Failed, Keys: b.keys(),
 	}})
@@ -112,7 +112,7 @@ func (b *tacBatch) keys() (keys []audit.BatchKey) {
 
 // itemEntry is the entry of an item that was not verified; one that was denied has none of its own. Of a malformed item the record
 // keeps what was wrong and nothing of what it said.
-func (s *Signer) itemEntry(caller policy.Caller, b *tacBatch, i int) (audit.Entry, bool) {
+func (s view) itemEntry(caller policy.Caller, b *tacBatch, i int) (audit.Entry, bool) {
 	r, p := &b.results[i], b.sets[b.items[i].KeySet]
 	var e audit.Entry
 	switch outcome := r.recorded(); {

@@ -19,20 +19,22 @@ const (
 
 // Transaction returns one recorded transaction.
 func (s *Signer) Transaction(ctx context.Context, caller policy.Caller, transactionID string) (store.Listed, error) {
-	id, err := parseTransaction(transactionID)
-	if err != nil {
-		return store.Listed{}, err
-	}
-	_, _, err = s.permit(ctx, caller, policy.GetTransaction, id.purse.KeySet,
-		audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
-	if err != nil {
-		return store.Listed{}, err
-	}
-	attempt, err := s.attempt(ctx, id)
-	if err != nil {
-		return store.Listed{}, err
-	}
-	return store.Listed{Purse: id.purse, Attempt: attempt}, nil
+	return withKeys(ctx, s, func(s view) (store.Listed, error) {
+		id, err := parseTransaction(transactionID)
+		if err != nil {
+			return store.Listed{}, err
+		}
+		_, _, err = s.permit(ctx, caller, policy.GetTransaction, id.purse.KeySet,
+			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
+		if err != nil {
+			return store.Listed{}, err
+		}
+		attempt, err := s.attempt(ctx, id)
+		if err != nil {
+			return store.Listed{}, err
+		}
+		return store.Listed{Purse: id.purse, Attempt: attempt}, nil
+	})
 }
 
 // ListRequest is ListTransactions as the caller wrote it. CardSerial "" and Purse 0 choose all.
@@ -47,7 +49,15 @@ type ListRequest struct {
 }
 
 // Transactions returns recorded transactions in the order of commit, and the token of the next page, "" after the last.
-func (s *Signer) Transactions(ctx context.Context, caller policy.Caller, r ListRequest) ([]store.Listed, string, error) {
+func (s *Signer) Transactions(ctx context.Context, caller policy.Caller, r ListRequest) (listed []store.Listed, next string, err error) {
+	listed, err = withKeys(ctx, s, func(s view) (page []store.Listed, err error) {
+		page, next, err = s.transactions(ctx, caller, r)
+		return page, err
+	})
+	return listed, next, err
+}
+
+func (s view) transactions(ctx context.Context, caller policy.Caller, r ListRequest) ([]store.Listed, string, error) {
 	set, _, err := s.permit(ctx, caller, policy.ListTransactions, r.KeySet, audit.Entry{KeySet: r.KeySet})
 	if err != nil {
 		return nil, "", err
@@ -98,35 +108,37 @@ const longestReason = 500
 // UnlockCard lifts the lock that repeated MAC1 failures put on a card, or repeated wrong proofs on a reader, and records who lifted
 // it and why.
 func (s *Signer) UnlockCard(ctx context.Context, caller policy.Caller, keySetName, cardSerial, issuerID, reason string) (Unlocked, error) {
-	set, grant, err := s.permit(ctx, caller, policy.UnlockCard, keySetName, audit.Entry{KeySet: keySetName})
-	if err != nil {
-		return Unlocked{}, err
-	}
-	c, err := set.parseLocked(cardSerial, issuerID)
-	if err != nil {
-		return Unlocked{}, err
-	}
-	if reason == "" || len(reason) > longestReason {
-		return Unlocked{}, &purse.FieldError{
-			Field: "reason", Problem: fmt.Sprintf("%d bytes, expected 1 to %d", len(reason), longestReason),
+	return withKeys(ctx, s, func(s view) (Unlocked, error) {
+		set, grant, err := s.permit(ctx, caller, policy.UnlockCard, keySetName, audit.Entry{KeySet: keySetName})
+		if err != nil {
+			return Unlocked{}, err
 		}
-	}
-	entry := s.entry(caller, grant, policy.UnlockCard, audit.Entry{KeySet: set.Name, Card: c.id, Detail: reason})
-	var answer Unlocked
-	err = s.store.Commit(ctx, store.Change{
-		Purse: store.PurseKey{KeySet: set.Name, Card: c.id},
-		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
-			answer = Unlocked{WasLocked: s.ledger.Unlock(p), AuditIndex: index}
-			e := entry
-			e.Outcome = "NOT_LOCKED"
-			if answer.WasLocked {
-				e.Outcome = "UNLOCKED"
+		c, err := set.parseLocked(cardSerial, issuerID)
+		if err != nil {
+			return Unlocked{}, err
+		}
+		if reason == "" || len(reason) > longestReason {
+			return Unlocked{}, &purse.FieldError{
+				Field: "reason", Problem: fmt.Sprintf("%d bytes, expected 1 to %d", len(reason), longestReason),
 			}
-			return []audit.Entry{e}, nil
-		},
+		}
+		entry := s.entry(caller, grant, policy.UnlockCard, audit.Entry{KeySet: set.Name, Card: c.id, Detail: reason})
+		var answer Unlocked
+		err = s.commit(ctx, store.Change{
+			Purse: store.PurseKey{KeySet: set.Name, Card: c.id},
+			Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+				answer = Unlocked{WasLocked: s.ledger.Unlock(p), AuditIndex: index}
+				e := entry
+				e.Outcome = "NOT_LOCKED"
+				if answer.WasLocked {
+					e.Outcome = "UNLOCKED"
+				}
+				return []audit.Entry{e}, nil
+			},
+		})
+		if err != nil {
+			return Unlocked{}, err
+		}
+		return answer, nil
 	})
-	if err != nil {
-		return Unlocked{}, err
-	}
-	return answer, nil
 }

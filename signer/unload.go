@@ -24,19 +24,21 @@ type UnloadRequest struct {
 // AuthorizeUnload verifies MAC1 of an INITIALIZE FOR UNLOAD answer and issues MAC2 (EPURSE.md §5.3; DESIGN, §3). TTI 03 does not
 // tell ED from EP, so only the purse that the card profile names is unloaded. Errors are those of AuthorizeLoad.
 func (s *Signer) AuthorizeUnload(ctx context.Context, caller policy.Caller, r UnloadRequest) (Authorization, error) {
-	set, grant, err := s.permit(ctx, caller, policy.AuthorizeUnload, r.KeySet, audit.Entry{KeySet: r.KeySet})
-	if err != nil {
-		return Authorization{}, err
-	}
-	o, err := s.readUnload(set, r)
-	if err != nil {
-		return Authorization{}, err
-	}
-	return s.authorize(ctx, caller, grant, o)
+	return withKeys(ctx, s, func(s view) (Authorization, error) {
+		set, grant, err := s.permit(ctx, caller, policy.AuthorizeUnload, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		if err != nil {
+			return Authorization{}, err
+		}
+		o, err := s.readUnload(set, r)
+		if err != nil {
+			return Authorization{}, err
+		}
+		return s.authorize(ctx, caller, grant, o)
+	})
 }
 
 // readUnload is the only reader of an UnloadRequest.
-func (s *Signer) readUnload(set *keySet, r UnloadRequest) (online, error) {
+func (s view) readUnload(set *keySet, r UnloadRequest) (online, error) {
 	o, err := s.readOnline(unloading, set, r.Purse, onlineRequest{r.CardSerial, r.IssuerID, r.TerminalID, r.Date, r.Time})
 	if err != nil {
 		return o, err

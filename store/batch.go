@@ -41,9 +41,10 @@ type heldCard struct {
 func (do *statements) read(on connection, changes []Change) (*batch, error) {
 	b := &batch{on: on, do: do, purses: map[PurseKey]*heldPurse{}, cards: map[cardKey]*heldCard{}}
 	var err error
-	if b.first, err = do.readHead(on); err != nil {
+	if b.first, b.beside.custody.revision, err = do.readHead(on); err != nil {
 		return nil, fmt.Errorf("read audit head: %w", err)
 	}
+	b.beside.custody.revisionRead = b.beside.custody.revision
 	for _, c := range changes {
 		b.hold(c.Purse)
 		b.beside.hold(c)
@@ -58,7 +59,7 @@ func (do *statements) read(on connection, changes []Change) (*batch, error) {
 		return nil, fmt.Errorf("read settlements: %w", err)
 	}
 	if err := b.beside.read(on, &do.beside); err != nil {
-		return nil, fmt.Errorf("read terminals, purchases and sessions: %w", err)
+		return nil, fmt.Errorf("read what is beside the purses: %w", err)
 	}
 	for _, p := range b.purseOrder {
 		p.now = p.read
@@ -88,7 +89,7 @@ func (b *batch) readPurses() error {
 	return b.do.purses.read(b.on, asked, func(row scanner) error {
 		var n int
 		var purse purseRow
-		if err := row.Scan(&n, &purse.highest, &purse.pending, &purse.mac1Failures, &purse.locked); err != nil {
+		if err := row.Scan(&n, &purse.highest, &purse.pending, &purse.epoch, &purse.mac1Failures, &purse.locked); err != nil {
 			return err
 		}
 		p := b.purseOrder[n]
@@ -131,8 +132,9 @@ func (b *batch) readAttempts(changes []Change) error {
 		if err != nil {
 			return err
 		}
-		p := b.purseOrder[n].read
-		p.attempts = append(p.attempts, &a)
+		if p := b.purseOrder[n].read; a.Epoch == p.epoch { // an earlier card's are history
+			p.attempts = append(p.attempts, &a)
+		}
 		return nil
 	})
 	for _, p := range b.purseOrder {
@@ -170,6 +172,9 @@ func (b *batch) readSettlements(changes []Change) error {
 // decide runs one change on a copy of its purse, and takes the copy for the purse when all is well. An error is that change's
 // own, and leaves nothing of it.
 func (b *batch) decide(c Change) error {
+	if now := b.beside.custody.revision; c.Revision != 0 && c.Revision != now {
+		return fmt.Errorf("%w: %d, expected %d", ErrRevision, now, c.Revision)
+	}
 	p, card := b.purses[c.Purse], b.cards[c.Purse.cardKey()]
 	next := b.first + uint64(len(b.lines))
 	decided := p.now.forDecision(c, card.now)

@@ -1,10 +1,17 @@
 package store
 
+import (
+	"bytes"
+	"fmt"
+)
+
 // beside is what the changes of a group named beside their purses, as it was read and as the group has made it.
 type beside struct {
 	terminals shelf[TerminalKey, Terminal]
 	purchases shelf[purchaseKey, *Purchase]
 	sessions  shelf[string, *ReaderSession]
+	requests  shelf[string, *ChangeRequest]
+	custody   heldCustody
 }
 
 // shelf holds things of one kind in the order of their first change, in which they are written.
@@ -50,6 +57,10 @@ func (b *beside) hold(c Change) {
 	if c.Session != "" {
 		b.sessions.hold(c.Session)
 	}
+	if c.Request != "" {
+		b.requests.hold(c.Request)
+	}
+	b.custody.named = b.custody.named || c.Custody
 }
 
 // read loads all that is held.
@@ -82,16 +93,45 @@ func (b *beside) read(on connection, do *besideStatements) error {
 	for _, s := range b.sessions.order {
 		asked = append(asked, s.key)
 	}
-	return do.sessions.read(on, asked, func(row scanner) error {
+	if err := do.sessions.read(on, asked, func(row scanner) error {
 		s, err := scanSession(row)
 		b.sessions.found(s.ID, &s)
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	return b.readCustody(on, do)
+}
+
+func (b *beside) readCustody(on connection, do *besideStatements) error {
+	var asked []any
+	for _, r := range b.requests.order {
+		asked = append(asked, r.key)
+	}
+	if err := do.requests.read(on, asked, func(row scanner) error {
+		r, err := scanRequest(row)
+		b.requests.found(r.ID, &r)
+		return err
+	}); err != nil || !b.custody.named {
+		return err
+	}
+	stmt, err := do.custody.prepare(on, 0)
+	if err != nil {
+		return err
+	}
+	var revision uint64
+	if err := stmt.QueryRowContext(on.ctx).Scan(&revision, &b.custody.document); err != nil {
+		return err
+	}
+	if revision != b.custody.revision {
+		return fmt.Errorf("the catalogue is at revision %d, the audit head says %d", revision, b.custody.revision)
+	}
+	return nil
 }
 
 // lend gives a purse that is about to be decided copies of what its change named.
 func (b *beside) lend(p *Purse, c Change) {
-	p.terminal, p.purchase, p.session = nil, nil, nil
+	p.terminal, p.purchase, p.session, p.custody, p.request = nil, nil, nil, nil, nil
 	if t := b.terminals.all[c.Terminal]; t != nil {
 		copied := t.now
 		p.terminal = &copied
@@ -101,6 +141,12 @@ func (b *beside) lend(p *Purse, c Change) {
 	}
 	if c.Session != "" {
 		p.session = b.sessions.all[c.Session].now.copied()
+	}
+	if c.Request != "" {
+		p.request = b.requests.all[c.Request].now.copied()
+	}
+	if c.Custody {
+		p.custody = &Custody{b.custody.revision, bytes.Clone(b.custody.document)}
 	}
 }
 
@@ -112,7 +158,17 @@ func (b *beside) check(p *Purse, c Change, first uint64, entries int) error {
 		}
 	}
 	if p.session != nil {
-		return p.session.check()
+		if err := p.session.check(); err != nil {
+			return err
+		}
+	}
+	if p.request != nil {
+		if err := p.request.check(b.requests.all[c.Request].now, first, entries); err != nil {
+			return err
+		}
+	}
+	if p.custody != nil {
+		return b.custody.check(p.custody, entries, c.Restores)
 	}
 	return nil
 }
@@ -136,7 +192,17 @@ func (b *beside) take(p *Purse, c Change) {
 		}
 		one.now = p.session
 	}
-	p.terminal, p.purchase, p.session = nil, nil, nil
+	if c.Request != "" && p.request != nil {
+		one := b.requests.all[c.Request]
+		if one.now != nil {
+			p.request.restore(one.now)
+		}
+		one.now = p.request
+	}
+	if p.custody != nil {
+		b.custody.revision, b.custody.document = p.custody.Revision, p.custody.Document
+	}
+	p.terminal, p.purchase, p.session, p.custody, p.request = nil, nil, nil, nil, nil
 }
 
 func (b *beside) changedTerminals() (rows []any, err error) {
@@ -173,4 +239,22 @@ func (b *beside) changedSessions() (rows []any, err error) {
 		}
 	}
 	return rows, nil
+}
+
+func (b *beside) changedRequests() (rows []any, err error) {
+	for _, r := range b.requests.order {
+		if r.now != nil && (r.read == nil || !r.now.same(r.read)) {
+			if rows, err = appendRequest(rows, r.now); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return rows, nil
+}
+
+func (b *beside) changedCustody() (row []any, err error) {
+	if b.custody.revision != b.custody.revisionRead {
+		row = []any{int64(b.custody.revision), string(b.custody.document)}
+	}
+	return row, nil
 }

@@ -15,6 +15,7 @@ const sessionColumns = `id, key_set, device, client, key_version, host_challenge
 type besideStatements struct {
 	terminals, purchases, sessions                             statement
 	putTerminals, insertPurchases, updatePurchases, putSession statement
+	custody, requests, putCustody, putRequests                 statement
 }
 
 func newBesideStatements() besideStatements {
@@ -57,12 +58,27 @@ func newBesideStatements() besideStatements {
 					audit_index = excluded.audit_index`,
 			width: 19,
 		},
+		custody:    statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
+		putCustody: statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, width: 2},
+		requests: statement{
+			text: `WITH asked (asked_id) AS (VALUES %s) SELECT ` + requestColumns + ` FROM asked
+				CROSS JOIN change_requests ON id = asked_id`,
+			width: 1,
+		},
+		putRequests: statement{
+			text: `INSERT INTO change_requests (` + requestColumns + `) VALUES %s
+				ON CONFLICT (audit_index) DO UPDATE SET state = excluded.state, approvals = excluded.approvals,
+					executor = excluded.executor, attempt = excluded.attempt, claimed_at = excluded.claimed_at,
+					detail = excluded.detail, ended_index = excluded.ended_index`,
+			width: 13,
+		},
 	}
 }
 
 func (s *besideStatements) all() []*statement {
 	return []*statement{
 		&s.terminals, &s.purchases, &s.sessions, &s.putTerminals, &s.insertPurchases, &s.updatePurchases, &s.putSession,
+		&s.custody, &s.requests, &s.putCustody, &s.putRequests,
 	}
 }
 

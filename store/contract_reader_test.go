@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -21,9 +22,11 @@ var (
 )
 
 // deciding is a change of EP that decides on what it names beside it.
-func deciding(name func(c *store.Change), decide func(p *store.Purse, index uint64) ([]audit.Entry, error)) store.Change {
+func deciding(name func(c *store.Change), decide func(p *store.Purse, index uint64) ([]audit.Entry, error), more ...func(c *store.Change)) store.Change {
 	c := store.Change{Purse: purseEP, Decide: decide}
-	name(&c)
+	for _, set := range append(more, name) {
+		set(&c)
+	}
 	return c
 }
 
@@ -241,8 +244,15 @@ func contractBeside(t *testing.T, e engine) {
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, err = s.ReaderSession(t.Context(), "one")
 		require.ErrorIs(t, err, store.ErrNotFound)
+		_, err = s.ChangeRequest(t.Context(), "one")
+		require.ErrorIs(t, err, store.ErrNotFound)
+		catalogue, err := s.Custody(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, catalogue)
 	}
-	for name, bug := range besideBugs {
+	bugs := maps.Clone(besideBugs)
+	maps.Copy(bugs, custodyBugs)
+	for name, bug := range bugs {
 		e.bubble(t, name+" fails alone", func(t *testing.T, s store.Store) {
 			outcomes := together(t, s, adding(purseED, store.AttemptKey{Counter: 1, Random: "00000001"}),
 				deciding(bug.name, bug.decide), adding(purseED, store.AttemptKey{Counter: 1, Random: "00000002"}))
@@ -313,12 +323,14 @@ func contractBeside(t *testing.T, e engine) {
 	})
 }
 
-// besideBugs are decisions that fail though they do not mean to, and what Commit says of them.
-var besideBugs = map[string]struct {
+type besideBug struct {
 	name   func(*store.Change)
 	decide func(p *store.Purse, index uint64) ([]audit.Entry, error)
 	says   string
-}{
+}
+
+// besideBugs are decisions that fail though they do not mean to, and what Commit says of them.
+var besideBugs = map[string]besideBug{
 	"a terminal that was not named": {byPurchase, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
 		p.Terminal()
 		return nil, nil

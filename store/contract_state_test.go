@@ -55,7 +55,7 @@ func contractAttempts(t *testing.T, e engine) {
 	var want store.Attempt
 	require.NoError(t, s.Commit(t.Context(), change(purseEP, func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 		refill(&want, &seed)
-		want.Counter, want.AuditIndex, p.Highest = 7, index, 7
+		want.Counter, want.AuditIndex, want.Epoch, p.Highest = 7, index, 0, 7 // the epoch is the purse's
 		made := want
 		p.Add(&made)
 		return entries("made"), nil

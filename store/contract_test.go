@@ -38,6 +38,7 @@ func contract(t *testing.T, e engine) {
 		{"endings", contractEndings},
 		{"attempts", contractAttempts},
 		{"purses", contractPurses},
+		{"resets", contractResets},
 		{"settlements", contractSettlements},
 		{"lists", contractLists},
 		{"sealing", contractSealing},
@@ -46,6 +47,9 @@ func contract(t *testing.T, e engine) {
 		{"purchases", contractPurchases},
 		{"sessions", contractSessions},
 		{"beside", contractBeside},
+		{"custody", contractCustody},
+		{"requests", contractRequests},
+		{"request lists", contractRequestLists},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, e) })
 	}
@@ -159,6 +163,8 @@ func fill(v reflect.Value, seed *int) {
 		v.SetBool(true)
 	case reflect.Int:
 		v.SetInt(int64(*seed))
+	case reflect.Uint8:
+		v.SetUint(uint64(1 + *seed%250))
 	case reflect.Uint32:
 		v.SetUint(uint64(1<<32 - *seed))
 	case reflect.Uint64:

@@ -65,7 +65,7 @@ func commitAsChild(place string) error {
 }
 
 // countUp commits the changes from eight callers, on purses that other processes count up too: each raises the
-// highest counter of one of four purses by one, and takes a serial number of its terminal. It tells the name of each that is durable.
+// highest counter of one of four purses by one, takes a serial number of its terminal, and replaces the catalogue with the first purse. It tells the name of each that is durable.
 func countUp(s store.Store, process string, changes int64, pause time.Duration, durable func(name string)) error {
 	var taken atomic.Int64
 	var all sync.WaitGroup
@@ -77,12 +77,15 @@ func countUp(s store.Store, process string, changes int64, pause time.Duration, 
 				at := store.PurseKey{KeySet: "demo", Card: fmt.Sprint(n % 4), Purse: "EP"}
 				c := change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
 					p.Highest++
+					if n%4 == 0 { // and the catalogue with one of the four
+						next(p)
+					}
 					if _, ok := p.Terminal().Next(); !ok {
 						return nil, errRefused
 					}
 					return entries(name), nil
 				})
-				c.Terminal = terminalOf(at)
+				c.Terminal, c.Custody = terminalOf(at), n%4 == 0
 				err := s.Commit(context.Background(), c)
 				if err != nil {
 					failed <- err
@@ -106,9 +109,13 @@ func counted(t testing.TB, s store.Store) (sum int) {
 		c := change(at, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
 			sum += p.Highest + 1
 			assert.EqualValues(t, p.Highest+1, p.Terminal().Last, "as many serial numbers as changes")
+			if n == 0 {
+				assert.EqualValues(t, p.Highest+1, p.Custody().Revision, "as many revisions as changes")
+				assert.Equal(t, fmt.Sprint("document ", p.Highest+1), string(p.Custody().Document))
+			}
 			return nil, nil
 		})
-		c.Terminal = terminalOf(at)
+		c.Terminal, c.Custody = terminalOf(at), n == 0
 		require.NoError(t, s.Commit(t.Context(), c))
 	}
 	return sum

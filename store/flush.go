@@ -22,6 +22,8 @@ func (b *batch) flush() error {
 		{"new purchases", b.beside.newPurchases, &b.do.beside.insertPurchases},
 		{"purchases", b.beside.judgedPurchases, &b.do.beside.updatePurchases},
 		{"sessions", b.beside.changedSessions, &b.do.beside.putSession},
+		{"change requests", b.beside.changedRequests, &b.do.beside.putRequests},
+		{"catalogue", b.beside.changedCustody, &b.do.beside.putCustody},
 		{"audit entries", b.entries, &b.do.insertEntries},
 	} {
 		rows, err := part.rows()
@@ -35,7 +37,7 @@ func (b *batch) flush() error {
 	if len(b.lines) == 0 {
 		return nil
 	}
-	if err := b.do.putHead.write(b.on, []any{int64(b.first) + int64(len(b.lines))}); err != nil {
+	if err := b.do.putHead.write(b.on, []any{int64(b.first) + int64(len(b.lines)), int64(b.beside.custody.revision)}); err != nil {
 		return fmt.Errorf("write audit head: %w", err)
 	}
 	return nil
@@ -43,9 +45,9 @@ func (b *batch) flush() error {
 
 func (b *batch) changedPurses() (rows []any, err error) {
 	for _, p := range b.purseOrder {
-		if p.now.Highest != p.read.Highest || p.now.pending != p.read.pending {
+		if p.now.Highest != p.read.Highest || p.now.pending != p.read.pending || p.now.epoch != p.read.epoch {
 			key := p.read.Key
-			rows = append(rows, key.KeySet, key.Card, key.Purse, p.now.Highest, p.now.pending)
+			rows = append(rows, key.KeySet, key.Card, key.Purse, p.now.Highest, p.now.pending, p.now.epoch)
 		}
 	}
 	return rows, nil

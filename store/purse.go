@@ -1,5 +1,5 @@
 // Package store is the signer's durable state: what every purse has proved, all transactions, the terminals' serial numbers, the
-// readers' sessions, and the record.
+// readers' sessions, the catalogue of keys and the requests to change it, and the record.
 //
 // The unit of work is a [Change]: a pure decision on one purse. The store loads the purse as it is, under its row lock,
 // lets the change decide, and writes what changed together with the audit entries, in one database transaction that it
@@ -31,6 +31,7 @@ type Purse struct {
 	// Card is shared by the purses of one card.
 	Card Card
 
+	epoch       int           // how often the purse was reset
 	pending     string        // id of the pending settlement, or ""
 	settlements []*Settlement // the pending one, and those that the changes of the group named
 	attempts    []*Attempt    // at the counters that were read, in the order of commit
@@ -41,6 +42,8 @@ type Purse struct {
 	terminal *Terminal
 	purchase *Purchase
 	session  *ReaderSession
+	custody  *Custody
+	request  *ChangeRequest
 }
 
 // Card is what is kept per card, for both purses together.
@@ -72,6 +75,7 @@ type Attempt struct {
 	MAC2       string
 	AuditIndex uint64
 	CreatedAt  time.Time
+	Epoch      int // how often its purse had been reset
 
 	State        State
 	Evidence     Evidence
@@ -101,6 +105,7 @@ const (
 	ByCounter    Evidence = "COUNTER"
 	BySibling    Evidence = "SIBLING"
 	BySettlement Evidence = "SETTLEMENT"
+	ByReset      Evidence = "RESET" // its card was issued again, and nobody will know
 )
 
 // SettlementState is where a settlement stands. The zero value is invalid.
@@ -180,13 +185,21 @@ func (p *Purse) endPending(state SettlementState) {
 	p.pending = ""
 }
 
+// Reset forgets what the card of the purse has proved, for another card has its number now: no counter is known, no settlement is pending,
+// and the attempts so far are history.
+func (p *Purse) Reset() {
+	p.Cancel()
+	p.Highest = NoCounter
+	p.epoch++
+}
+
 // At returns the attempts at one counter in the order of commit. The counter is one that the Change named, or the purse's
 // highest when the decision began; for another one it panics: a rule that decides on what was not read is a bug.
 func (p *Purse) At(counter int) []*Attempt {
 	p.mustName(counter)
 	var at []*Attempt
 	for _, a := range p.attempts {
-		if a.Counter == counter {
+		if a.Counter == counter && a.Epoch == p.epoch {
 			at = append(at, a)
 		}
 	}
@@ -197,7 +210,7 @@ func (p *Purse) At(counter int) []*Attempt {
 func (p *Purse) Attempt(key AttemptKey) *Attempt {
 	p.mustName(key.Counter)
 	for _, a := range p.attempts {
-		if a.AttemptKey == key {
+		if a.AttemptKey == key && a.Epoch == p.epoch {
 			return a
 		}
 	}
@@ -209,6 +222,7 @@ func (p *Purse) Add(a *Attempt) {
 	if p.Attempt(a.AttemptKey) != nil {
 		panic("store: a decision recorded one counter and random twice")
 	}
+	a.Epoch = p.epoch
 	p.attempts = append(p.attempts, a)
 }
 

@@ -7,10 +7,10 @@ import (
 	"fmt"
 )
 
-// Attempt returns a recorded transaction, or ErrNotFound.
+// Attempt returns a recorded transaction, or ErrNotFound. Of two that cards of one number made one after the other it is the later.
 func (s *SQLite) Attempt(ctx context.Context, purse PurseKey, key AttemptKey) (Attempt, error) {
 	_, a, err := scanAttempt(s.readers.QueryRowContext(ctx, `SELECT `+attemptColumns+` FROM attempts
-		WHERE key_set = ? AND card = ? AND purse = ? AND counter = ? AND random = ?`,
+		WHERE key_set = ? AND card = ? AND purse = ? AND counter = ? AND random = ? ORDER BY epoch DESC LIMIT 1`,
 		purse.KeySet, purse.Card, purse.Purse, key.Counter, key.Random))
 	return a, readError(err)
 }

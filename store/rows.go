@@ -12,14 +12,14 @@ type scanner interface{ Scan(into ...any) error }
 
 // purseRow is a purse and its card, either of which may not be there.
 type purseRow struct {
-	highest, mac1Failures sql.NullInt64
-	pending               sql.NullString
-	locked                sql.NullBool
+	highest, epoch, mac1Failures sql.NullInt64
+	pending                      sql.NullString
+	locked                       sql.NullBool
 }
 
 func (r purseRow) into(p *Purse, c *heldCard) {
 	if r.highest.Valid {
-		p.Highest, p.pending = int(r.highest.Int64), r.pending.String
+		p.Highest, p.pending, p.epoch = int(r.highest.Int64), r.pending.String, int(r.epoch.Int64)
 	}
 	c.read = Card{MAC1Failures: int(r.mac1Failures.Int64), Locked: r.locked.Bool}
 	c.now = c.read
@@ -28,7 +28,7 @@ func (r purseRow) into(p *Purse, c *heldCard) {
 func appendAttempt(values []any, key PurseKey, a *Attempt) []any {
 	return appendJudgement(append(values, int64(a.AuditIndex), key.KeySet, key.Card, key.Purse, a.Counter, a.Random, a.ID, a.Operation,
 		int64(a.Amount), int64(a.OldLimit), int64(a.Balance), a.Terminal, a.Date, a.Time, a.IssuerID, a.KeyVersion, a.KCV, a.Boundary, a.MAC2,
-		a.CreatedAt.UnixMicro()), a)
+		a.CreatedAt.UnixMicro(), a.Epoch), a)
 }
 
 // appendJudgement appends what an update may change, the last columns of an attempt.
@@ -46,7 +46,7 @@ func scanAttempt(row scanner, before ...any) (PurseKey, Attempt, error) {
 	)
 	err := row.Scan(append(before, &a.AuditIndex, &key.KeySet, &key.Card, &key.Purse, &a.Counter, &a.Random, &a.ID, &a.Operation,
 		&a.Amount, &a.OldLimit, &a.Balance, &a.Terminal, &a.Date, &a.Time, &a.IssuerID, &a.KeyVersion, &a.KCV, &a.Boundary, &a.MAC2,
-		&created, &a.State, &a.Evidence, &a.Contradicted, &a.RightTAC, &wrong)...)
+		&created, &a.Epoch, &a.State, &a.Evidence, &a.Contradicted, &a.RightTAC, &wrong)...)
 	if err != nil {
 		return key, a, err
 	}

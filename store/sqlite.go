@@ -133,16 +133,18 @@ func migrate(ctx context.Context, db *sql.DB) error {
 }
 
 // checkHead refuses a database whose audit entries were cut or added to behind the store's back: the next commit would
-// leave a gap, or meet an index that is taken.
+// leave a gap, or meet an index that is taken. So it does one whose catalogue is not the one that the head names.
 func checkHead(ctx context.Context, db *sql.DB) error {
-	var head, end int64
-	err := db.QueryRowContext(ctx, `SELECT next, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries) FROM audit_head WHERE one = 1`).
-		Scan(&head, &end)
-	if err != nil {
+	var head, end, revision, catalogue int64
+	err := db.QueryRowContext(ctx, `SELECT next, revision, (SELECT COALESCE(MAX(idx) + 1, 0) FROM audit_entries),
+		(SELECT COALESCE(MAX(revision), 0) FROM custody) FROM audit_head WHERE one = 1`).Scan(&head, &revision, &end, &catalogue)
+	switch {
+	case err != nil:
 		return fmt.Errorf("audit head: %w", err)
-	}
-	if head != end {
+	case head != end:
 		return fmt.Errorf("the audit record ends before entry %d, its head says %d", end, head)
+	case revision != catalogue:
+		return fmt.Errorf("the catalogue is at revision %d, the audit head says %d", catalogue, revision)
 	}
 	return nil
 }

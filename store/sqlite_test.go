@@ -81,6 +81,9 @@ func TestSQLiteRefuses(t *testing.T) {
 		"a record with a foreign entry": {func(t *testing.T, place string) {
 			edit(t, place, `INSERT INTO audit_entries VALUES (200, '{}')`)
 		}, "the audit record ends before entry 201, its head says 200"},
+		"a catalogue that was set back": {func(t *testing.T, place string) {
+			edit(t, place, `UPDATE custody SET revision = 3`)
+		}, "the catalogue is at revision 3, the audit head says 0"},
 		"a file that is no database": {func(t *testing.T, place string) {
 			require.NoError(t, os.WriteFile(place, []byte("this was written by somebody else, and is long enough to be looked at: "+
 				"a database begins with a header of one hundred bytes"), 0o600))

@@ -10,7 +10,7 @@ import (
 )
 
 const attemptColumns = `audit_index, key_set, card, purse, counter, random, id, operation, amount, old_limit, balance, terminal, date, time,
-	issuer_id, key_version, kcv, boundary, mac2, created_at, state, evidence, contradicted, right_tac, wrong_tacs`
+	issuer_id, key_version, kcv, boundary, mac2, created_at, epoch, state, evidence, contradicted, right_tac, wrong_tacs`
 
 const settlementColumns = `id, key_set, card, purse, terminal, issuer_id, expires_at, state, answer, outcome, settled,
 	key_version, audit_index`
@@ -31,12 +31,12 @@ func newStatements() *statements {
 		begin:    statement{text: `BEGIN IMMEDIATE`},
 		commit:   statement{text: `COMMIT`},
 		rollback: statement{text: `ROLLBACK`},
-		head:     statement{text: `SELECT next FROM audit_head WHERE one = 1`},
-		putHead:  statement{text: `UPDATE audit_head SET next = ? WHERE one = 1`, width: 1},
+		head:     statement{text: `SELECT next, revision FROM audit_head WHERE one = 1`},
+		putHead:  statement{text: `UPDATE audit_head SET next = ?, revision = ? WHERE one = 1`, width: 2},
 		try:      statement{text: `UPDATE audit_head SET tries = tries + 1 WHERE one = 1`},
 		purses: statement{
 			text: `WITH asked (n, key_set, card, purse) AS (VALUES %s)
-				SELECT asked.n, p.highest, p.pending, c.mac1_failures, c.locked FROM asked
+				SELECT asked.n, p.highest, p.pending, p.epoch, c.mac1_failures, c.locked FROM asked
 				LEFT JOIN purses p ON p.key_set = asked.key_set AND p.card = asked.card AND p.purse = asked.purse
 				LEFT JOIN cards c ON c.key_set = asked.key_set AND c.card = asked.card`,
 			width: 4,
@@ -52,16 +52,16 @@ func newStatements() *statements {
 			width: 1,
 		},
 		putPurses: statement{
-			text: `INSERT INTO purses (key_set, card, purse, highest, pending) VALUES %s
-				ON CONFLICT (key_set, card, purse) DO UPDATE SET highest = excluded.highest, pending = excluded.pending`,
-			width: 5,
+			text: `INSERT INTO purses (key_set, card, purse, highest, pending, epoch) VALUES %s
+				ON CONFLICT (key_set, card, purse) DO UPDATE SET highest = excluded.highest, pending = excluded.pending, epoch = excluded.epoch`,
+			width: 6,
 		},
 		putCards: statement{
 			text: `INSERT INTO cards (key_set, card, mac1_failures, locked) VALUES %s
 				ON CONFLICT (key_set, card) DO UPDATE SET mac1_failures = excluded.mac1_failures, locked = excluded.locked`,
 			width: 4,
 		},
-		insertAttempts: statement{text: `INSERT INTO attempts (` + attemptColumns + `) VALUES %s`, width: 25},
+		insertAttempts: statement{text: `INSERT INTO attempts (` + attemptColumns + `) VALUES %s`, width: 26},
 		updateAttempts: statement{
 			text: `WITH judged (n, s, e, c, r, w) AS (VALUES %s)
 				UPDATE attempts SET state = s, evidence = e, contradicted = c, right_tac = r, wrong_tacs = w
@@ -127,13 +127,14 @@ func (s *statement) prepare(on connection, size int) (*sql.Stmt, error) {
 	return s.prepared[size], nil
 }
 
-// readHead returns the index that the next audit entry gets.
-func (s *statements) readHead(on connection) (next uint64, err error) {
+// readHead returns the index that the next audit entry gets, and the catalogue's revision.
+func (s *statements) readHead(on connection) (next, revision uint64, err error) {
 	stmt, err := s.head.prepare(on, 0)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return next, stmt.QueryRowContext(on.ctx).Scan(&next)
+	err = stmt.QueryRowContext(on.ctx).Scan(&next, &revision)
+	return next, revision, err
 }
 
 // split calls run with the statement for each part of values.

@@ -9,7 +9,7 @@ import (
 
 // Errors of the store.
 var (
-	// ErrNotFound: no such transaction, settlement, purchase or session.
+	// ErrNotFound: no such transaction, settlement, purchase, session or change request.
 	ErrNotFound = errors.New("not found")
 	// ErrUnavailable: the database did not take the change; nothing of it may leave.
 	ErrUnavailable = errors.New("the store is unavailable")
@@ -28,6 +28,15 @@ type Change struct {
 	Purchase *AttemptKey
 	// Session names the reader's session that Decide will look at or begin; "" is none.
 	Session string
+	// Custody says that Decide will look at the catalogue, or replace it.
+	Custody bool
+	// Restores says that the first catalogue of this store may have any revision: that of a backup.
+	Restores bool
+	// Request names the change request that Decide will look at or make; "" is none.
+	Request string
+	// Revision, when not 0, is the catalogue's revision that the change rests on. When it is another inside the transaction, by an
+	// earlier change of the same group too, Decide is not called and Commit returns ErrRevision.
+	Revision uint64
 	// Decide is pure: it changes p and returns the entries to record, the first of which gets index. It runs inside the
 	// transaction, and again when the transaction must be tried again, so it must set its results anew each time. An
 	// error leaves the purse as it was and is returned by Commit as it is.
@@ -57,6 +66,12 @@ type Store interface {
 	Purchase(ctx context.Context, purse PurseKey, key AttemptKey) (Purchase, error)
 	// ReaderSession returns a session, or ErrNotFound.
 	ReaderSession(ctx context.Context, id string) (ReaderSession, error)
+	// Custody returns the catalogue; of a store without officers the zero Custody.
+	Custody(ctx context.Context) (Custody, error)
+	// ChangeRequest returns a change request, or ErrNotFound.
+	ChangeRequest(ctx context.Context, id string) (ChangeRequest, error)
+	// ChangeRequests returns the change requests that f chooses, in the order of their proposals.
+	ChangeRequests(ctx context.Context, f RequestFilter) ([]ChangeRequest, error)
 	// List returns the recorded transactions that f chooses, with their purses, in the order of commit.
 	List(ctx context.Context, f Filter) ([]Listed, error)
 	// Entries calls yield with each audit entry from index on, in order, until it returns false.

@@ -27,7 +27,7 @@ import (
 // replays runs audit replay against the signer.
 func (s *served) replays(arguments ...string) (status int, out string) {
 	s.t.Helper()
-	return run(s.t, append([]string{"audit", "replay", "--server", "https://" + s.public, "--tls", s.home.path("tls")}, arguments...))
+	return run(s.t, append([]string{"audit", "replay", "-q", "--server", "https://" + s.public, "--tls", s.home.path("tls")}, arguments...))
 }
 
 // stories has two cards live through every scene of the demonstration, and the bureau and an officer do what they do.
@@ -187,7 +187,7 @@ func TestAReplayIsKilledAndGoesOn(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	kills := 0
 	for {
-		p := start(t, []string{"audit", "replay", "--server", "https://" + s.public, "--tls", h.path("tls"), "--to", to, "--state", state, "--rate", "100", "--part", "16"})
+		p := start(t, []string{"audit", "replay", "-q", "--server", "https://" + s.public, "--tls", h.path("tls"), "--to", to, "--state", state, "--rate", "100", "--part", "16"})
 		before := fileTime(state)
 		for p.running() && fileTime(state).Equal(before) {
 			time.Sleep(time.Millisecond)
@@ -253,7 +253,7 @@ func TestLiveTrafficBesideAReplay(t *testing.T) {
 	}
 	alone50, alone99 := measure(loads)
 	s.sealed(loads)
-	replay := start(t, []string{"audit", "replay", "--server", "https://" + s.public, "--tls", h.path("tls"), "--part", "64"})
+	replay := start(t, []string{"audit", "replay", "-q", "--server", "https://" + s.public, "--tls", h.path("tls"), "--part", "64"})
 	beside50, beside99 := measure(loads)
 	beside := "the replay ended before the loads"
 	if replay.running() {

@@ -2,13 +2,16 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 )
 
@@ -64,7 +67,7 @@ func TestServeCheckNamesWhatIsWrong(t *testing.T) {
 		{"no module", edit{`module: .*`, `module: /nowhere.so`}, []string{"token.module", "/nowhere.so is not there"}},
 		{"no such token", edit{`label: pursekeeper-dev`, `label: pursekeeper-def`}, []string{`"pursekeeper-def"`}},
 		{"state of no kind", edit{`state: active`, `state: actve`}, []string{"keySets[0].keys[0].state", "actve"}},
-		{"published keys in a token of production", production, []string{"published test key", "development: true"}},
+		{"keys that nobody decides on in a token of production", production, []string{"keySets: leave it out", "pursekeeper init"}},
 		{"wrong PIN", edit{`file: pin`, `file: wrong-pin`}, []string{"CKR_PIN_INCORRECT"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,22 +101,22 @@ func TestServeCheckTriesAPINOnce(t *testing.T) {
 	rulesKept(t, control)
 }
 
-// A token of production serves keys that are nobody else's; the test calls its own key so.
+// A token of production serves the keys of the catalogue, which are nobody else's; the test calls its own key so. A published one in
+// the catalogue fails closed.
 func TestServeInProduction(t *testing.T) {
 	h := newHome(t)
 	h.write("keys.json", testKeysText)
 	p := start(t, append([]string{"dev", "--dir", h.dir, "--test-keys", h.path("keys.json")}, anywhere...))
 	p.says("Stop with")
 	require.Zero(t, p.terminate())
-	text := h.read("pursekeeper.yaml")
-	begin, end := strings.Index(text, `  - name: "demo"`), strings.Index(text, `  - name: "mine"`)
-	require.Less(t, begin, end)
-	text = strings.ReplaceAll(text[:begin]+text[end:], `"demo", "demo-sm4", "demo-issuance", "mine"`, "mine")
-	h.write("pursekeeper.yaml", text)
-	config := h.config("production.yaml", production)
+	g := governedHome(h)
+	g.catalogue.KeySets = slices.DeleteFunc(g.catalogue.KeySets, func(s custody.KeySet) bool { return s.Name != "mine" })
+	g.decide()
+	config := h.config("production.yaml", edit{`(?s).*`, strings.ReplaceAll(strings.Replace(h.read("governed.yaml"),
+		"development: true", "development: false", 1), "$", "$$")})
 	status, out := run(t, []string{"serve", "--check", "--config", config})
 	require.Zero(t, status, out)
-	assert.Contains(t, out, "has all 2 keys")
+	assert.Contains(t, out, "has all 2 keys, with the check values that are written in the catalogue, revision 1")
 	s := serveChild(h, config)
 	answer, err := s.client("platform").AuthorizeLoad(t.Context(), &v1.AuthorizeLoadRequest{
 		KeySet: "mine", CardSerial: storySerial, Purse: v1.Purse_PURSE_EP, AmountFen: storyAmount, TerminalId: storyTerminal,
@@ -122,5 +125,13 @@ func TestServeInProduction(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, v1.Outcome_OUTCOME_APPROVED, answer.Outcome)
 	assert.Equal(t, mineMAC2, answer.Mac2)
+	published := governedHome(h).catalogue.KeySet("demo")
+	g.catalogue.KeySets = append([]custody.KeySet{*published}, g.catalogue.KeySets...)
+	g.decide()
+	eventually(t, "the published keys fail closed", func() bool { return !s.ready() })
+	_, body := s.ask("/readyz")
+	assert.Contains(t, body, `key "demo/load/1": key set demo: the load key of version 1 has the check value of a published test key`)
+	_, err = s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	assert.Equal(t, connect.CodeInternal, connect.CodeOf(err), "%v", err)
 	assert.Zero(t, s.terminate())
 }

@@ -270,7 +270,10 @@ func TestDevRefusesAnotherSetOfOneName(t *testing.T) {
 
 // Clear keys do not go near a token that is not for development.
 func TestDevRefusesAnotherToken(t *testing.T) {
-	for _, c := range []edit{production, {`label: pursekeeper-dev`, `label: production`}} {
+	for says, c := range map[string]edit{
+		"keySets: leave it out":      production,
+		"is not a development token": {`label: pursekeeper-dev`, `label: production`},
+	} {
 		h := newHome(t)
 		h.config("pursekeeper.yaml", c)
 		file := h.path("keys.json")
@@ -279,7 +282,7 @@ func TestDevRefusesAnotherToken(t *testing.T) {
 		for _, arguments := range [][]string{{"dev", "--dir", h.dir}, {"dev", "--dir", h.dir, "--test-keys", file}} {
 			status, out := run(t, append(arguments, anywhere...))
 			assert.Equal(t, 1, status)
-			assert.Contains(t, out, "is not a development token")
+			assert.Contains(t, out, says)
 			unchanged(t, before, digests(t, h.dir))
 		}
 	}

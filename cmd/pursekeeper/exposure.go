@@ -46,7 +46,7 @@ func (f *findings) of(key config.Key) func() signer.Exposure {
 // exposures tries to extract a card key from each TOKEN master and says what came of it (DESIGN, §2). A key that fails closed
 // cannot be tried: that is recorded too, and readiness names it.
 func (n *node) exposures(ctx context.Context) (findings []audit.Entry) {
-	for _, set := range n.config.KeySets {
+	for _, set := range n.keys.current() {
 		for _, key := range set.Keys {
 			if key.Boundary == keyderive.BoundaryToken && key.State != custody.Destroyed {
 				findings = append(findings, n.exposure(ctx, set, key))

@@ -54,10 +54,11 @@ func TestPublishedIssuanceKeysStayInDevelopment(t *testing.T) {
 			name := set.Algorithm.String() + value.String()
 			assert.False(t, seen[name], "%s %v", set.Name, key.Kind)
 			seen[name] = true
-			cfg := &config.Config{KeySets: []config.KeySet{{Name: "x", Algorithm: set.Algorithm, Keys: []config.Key{{Kind: key.Kind, KCV: value}}}}}
-			assert.ErrorContains(t, refusePublishedKeys(cfg), "published test key", "%s %v", set.Name, key.Kind)
-			cfg.Token.Development = true
-			assert.NoError(t, refusePublishedKeys(cfg))
+			x, published := config.KeySet{Name: "x", Algorithm: set.Algorithm}, config.Key{Kind: key.Kind, KCV: value}
+			n := &node{config: &config.Config{}}
+			assert.ErrorContains(t, n.refusePublished(x, published), "published test key", "%s %v", set.Name, key.Kind)
+			n.config.Token.Development = true
+			assert.NoError(t, n.refusePublished(x, published))
 		}
 	}
 }

@@ -15,13 +15,20 @@ import (
 
 // commands are the command groups; each is a struct in a file of its own.
 type commands struct {
-	Dev     devCmd     `cmd:"" help:"Serve a development signer: makes all it needs in .pursekeeper, asks nothing."`
-	Serve   serveCmd   `cmd:"" help:"Serve from a configuration file."`
-	Demo    demoCmd    `cmd:"" help:"Load, charge, unload, block and unblock a 3DES and an SM4 card through a signer over mTLS, and show each step."`
-	Vectors vectorsCmd `cmd:"" help:"Replay test vectors."`
-	Bench   benchCmd   `cmd:"" help:"Measure the signer beside the bare token."`
-	Card    cardCmd    `cmd:"" help:"Try every operation by hand on a test card that is kept in a file; and unlock a card, as an officer."`
-	Audit   auditCmd   `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
+	Dev      devCmd      `cmd:"" help:"Serve a development signer: makes all it needs in .pursekeeper, asks nothing."`
+	Serve    serveCmd    `cmd:"" help:"Serve from a configuration file."`
+	Demo     demoCmd     `cmd:"" help:"Load, charge, unload, block and unblock a 3DES and an SM4 card through a signer over mTLS, and show each step."`
+	Vectors  vectorsCmd  `cmd:"" help:"Replay test vectors."`
+	Bench    benchCmd    `cmd:"" help:"Measure the signer beside the bare token."`
+	Card     cardCmd     `cmd:"" help:"Try every operation by hand on a test card that is kept in a file; and unlock a card, as an officer."`
+	Key      keyCmd      `cmd:"" help:"List the keys and their states, and compare them with the token."`
+	Ceremony ceremonyCmd `cmd:"" help:"Hold a ceremony from its file: keys from components, components for others, the backup key."`
+	Backup   backupCmd   `cmd:"" help:"Write catalogue, officers, wrapped keys and configuration into one sealed file."`
+	Share    shareCmd    `cmd:"" help:"Take an officer's encrypted share out of a backup, to be decrypted elsewhere."`
+	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`
+	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
+	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`
+	Audit    auditCmd    `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }
 
 func main() {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 )
 
@@ -14,6 +17,8 @@ var (
 	metricLatched    = describe("token_pin_latched", "1 when a refused PIN waits for an operator.")
 	metricGeneration = describe("token_generation", "Logins of this process, counted from 1.")
 	metricKeysFailed = describe("token_keys_failed", "Keys that fail closed.")
+	metricDiffers    = describe("key_differences", "Differences between the catalogue and the token at the last comparison.")
+	metricRevision   = describe("catalogue_revision", "Revision of the catalogue in use; 0 without one.")
 	metricInFlight   = describe("token_calls_in_flight", "Jobs on the token's sessions.")
 	metricWaiting    = describe("token_calls_waiting", "Jobs that wait for a session.")
 	metricHanging    = describe("token_calls_hanging", "Calls written off that are still inside the library.")
@@ -28,7 +33,9 @@ var (
 	metricSealed     = describe("audit_sealed_entries", "Entries under the newest checkpoint.")
 	metricUnsealed   = describe("audit_unsealed_entries", "Entries that wait to be sealed.")
 	metricWaits      = describe("audit_unsealed_seconds", "Age of the oldest entry that waits to be sealed.")
-	metricExposed    = prometheus.NewDesc("pursekeeper_key_exposed",
+	metricKeyState   = prometheus.NewDesc("pursekeeper_key_state", "1 for the state that each key is in on this node.",
+		[]string{"key", "state"}, nil)
+	metricExposed = prometheus.NewDesc("pursekeeper_key_exposed",
 		"1 when the holder of the PIN can take card keys of a TOKEN master out of the token, 0 when it refused; none when it was not tried.",
 		[]string{"key"}, nil)
 )
@@ -53,6 +60,12 @@ func (n *node) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricLatched, truth(token.PINLatched))
 	gauge(metricGeneration, float64(token.Generation))
 	gauge(metricKeysFailed, float64(token.KeysFailed))
+	gauge(metricDiffers, float64(n.keys.differing()))
+	gauge(metricRevision, float64(n.signer.Revision()))
+	n.signer.EachKey(func(key audit.Key, state custody.KeyState) {
+		name := fmt.Sprintf("%s/%s/%d", key.Set, key.Kind, key.Version)
+		ch <- prometheus.MustNewConstMetric(metricKeyState, prometheus.GaugeValue, 1, name, state.String())
+	})
 	gauge(metricInFlight, float64(token.InFlight))
 	gauge(metricWaiting, float64(token.Waiting))
 	gauge(metricHanging, float64(token.Hanging))

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -16,12 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pursekeeper/pursekeeper/audit"
-	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
-	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
 	"github.com/pursekeeper/pursekeeper/signer/rpc"
@@ -35,9 +32,11 @@ type node struct {
 	token   *hsm.Token
 	store   *store.SQLite
 	signer  *signer.Signer
+	office  *custody.Office // nil where the key sets are the configuration's
 	metrics *rpc.Metrics
 	all     *prometheus.Registry
 	found   *findings
+	keys    keyring
 	sealing sealing
 	again   chan os.Signal // SIGHUP: an operator's order to try a refused PIN again
 }
@@ -69,24 +68,30 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	if n.store, err = store.OpenSQLite(ctx, cfg.SQLite); err != nil {
 		return n, err
 	}
-	sets, err := keySets(cfg, n.token, n.found, latched != nil)
+	sets, err := n.configured(latched != nil)
 	if err != nil {
 		return n, err
 	}
 	n.metrics = rpc.NewMetrics(n.all)
-	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
+	if err := n.openOffice(); err != nil {
+		return n, err
+	}
 	n.signer, err = signer.New(signer.Config{
-		Policy: rules, Store: n.store, KeySets: sets, Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
-		Past: n.past(), Sealed: sealedRecord{n},
+		Office: n.office, Policy: rules, Store: n.store, KeySets: sets, Reload: n.reload, Past: n.past(), Sealed: sealedRecord{n},
+		Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
 	})
 	if err != nil {
+		return n, err
+	}
+	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
+	if err := n.begin(ctx); err != nil {
 		return n, err
 	}
 	if latched != nil {
 		log.Error("the token refused the PIN; after mending it, send SIGHUP", "error", latched)
 		err = n.signer.Start(ctx, nil)
 	} else {
-		err = n.signer.Start(ctx, n.exposures(ctx))
+		err = n.signer.Start(ctx, n.findings(ctx))
 	}
 	if err == nil {
 		n.seal(ctx)
@@ -118,88 +123,16 @@ func tokenConfig(cfg *config.Config, log *slog.Logger) (hsm.Config, error) {
 	if !c.Profile.Tested {
 		log.Warn("the token's profile was not tested on hardware", "profile", c.Profile.Name)
 	}
-	for _, set := range cfg.KeySets {
-		for _, key := range set.Keys {
-			if key.State != custody.Destroyed {
-				c.Keys = append(c.Keys, keySpec(set, key))
-			}
-		}
-	}
+	c.Keys = specs(cfg.KeySets)
 	if cfg.Token.SoftHSMConf != "" {
 		return c, os.Setenv(softhsm.ConfVariable, cfg.Token.SoftHSMConf)
 	}
 	return c, nil
 }
 
-func keySpec(set config.KeySet, key config.Key) hsm.KeySpec {
-	return hsm.KeySpec{
-		Label: key.Label, Kind: key.Kind, Algorithm: set.Algorithm, Boundary: key.Boundary, KCV: key.KCV,
-		IssuerLevels: set.IssuerLevels,
-	}
-}
-
-// keySets binds the configuration's key sets to the token's keys; later, when the token cannot tell yet which it has. A destroyed key
-// is bound to nothing: it is there to be listed.
-func keySets(cfg *config.Config, token *hsm.Token, found *findings, later bool) ([]signer.KeySet, error) {
-	sets := make([]signer.KeySet, 0, len(cfg.KeySets))
-	for _, set := range cfg.KeySets {
-		s := signer.KeySet{
-			Name: set.Name, Algorithm: set.Algorithm, Profile: set.Profile, Issuer: set.Issuer, Location: set.Location,
-			MAC1Failures: set.MAC1Failures, TACVersion: set.TACVersion,
-		}
-		for _, key := range set.Keys {
-			version := signer.Version{Kind: key.Kind, Number: key.Version, State: key.State, Boundary: key.Boundary, KCV: key.KCV}
-			if key.State != custody.Destroyed {
-				handle, err := bind(token, key.Label, set.Algorithm, later)
-				if err != nil {
-					return nil, fmt.Errorf("key set %s: %w", set.Name, err)
-				}
-				version.Key, version.Exposure = handle, found.of(key)
-			}
-			s.Versions = append(s.Versions, version)
-		}
-		sets = append(sets, s)
-	}
-	return sets, nil
-}
-
-func bind(token *hsm.Token, label string, algorithm suite.Algorithm, later bool) (keyderive.Key, error) {
-	if later {
-		return lateKey{token, label, algorithm}, nil
-	}
-	return token.Key(label)
-}
-
-// lateKey is a key of a token that has refused its PIN so far: which keys it has is known when an operator has mended that, and
-// asked at each Lend. One that is missing then, or not what is configured, fails closed.
-type lateKey struct {
-	token     *hsm.Token
-	label     string
-	algorithm suite.Algorithm
-}
-
-func (k lateKey) Algorithm() suite.Algorithm { return k.algorithm }
-
-func (k lateKey) Lend(ctx context.Context, path keyderive.Path, use func(keyderive.Unit) error) error {
-	key, err := k.token.Key(k.label)
-	if err != nil {
-		return err
-	}
-	return key.Lend(ctx, path, use)
-}
-
-// LendCards implements keyderive.ManyLender.
-func (k lateKey) LendCards(ctx context.Context, path keyderive.Path, cards []keyderive.Factor, use func(int, keyderive.Card) error) error {
-	key, err := k.token.Key(k.label)
-	if err != nil {
-		return err
-	}
-	return key.LendCards(ctx, path, cards, use)
-}
-
 // ready computes on every key and asks the store.
 func (n *node) ready(ctx context.Context) error {
-	return errors.Join(n.token.Ready(ctx), n.store.Ready(ctx))
+	return errors.Join(n.token.Ready(ctx), n.store.Ready(ctx), n.keysReady())
 }
 
 // serve answers until ctx ends or the token asks for a restart, which ends the process with hsm.ExitRestart.
@@ -207,6 +140,8 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go n.watch(ctx, stop)
+	go n.follow(ctx)
+	go n.tend(ctx)
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
 	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
 	err := rpc.Serve(ctx, rpc.NewServer(handler, n.config.TLS, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
@@ -250,7 +185,7 @@ func (n *node) unlatched(ctx context.Context) {
 			return
 		}
 	}
-	if err := n.signer.Start(ctx, n.exposures(ctx)); err != nil {
+	if err := n.signer.Start(ctx, n.findings(ctx)); err != nil {
 		n.log.Error("the start could not be recorded", "error", err)
 	}
 }

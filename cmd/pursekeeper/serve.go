@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 )
@@ -30,57 +29,52 @@ func (c *serveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
-	if err := refusePublishedKeys(cfg); err != nil {
-		return err
-	}
 	if c.Check {
 		return check(ctx, cfg, log)
 	}
 	return serve(ctx, cfg, log, nil)
 }
 
-// check is serve without serving, and without the store: it changes nothing.
+// check is serve without serving, and without opening the store for anything but to read the catalogue: it changes nothing.
 func check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := harden(); err != nil {
+		return err
+	}
+	sets, from, err := keysOf(ctx, cfg)
+	empty := errors.Is(err, errNoCatalogue)
+	if err != nil && !empty {
 		return err
 	}
 	token, err := openToken(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(token.Ready(ctx), token.Close()); err != nil {
+	if cfg.Catalogued() {
+		n := node{config: cfg, log: log, token: token}
+		err = n.adoptAll(ctx, sets)
+	}
+	if err := errors.Join(err, token.Ready(ctx), token.Close()); err != nil {
 		return err
 	}
-	keys := 0
-	for _, set := range cfg.KeySets {
-		for _, key := range set.Keys {
-			if key.State != custody.Destroyed {
-				keys++
-			}
-		}
+	if empty {
+		fmt.Printf("the configuration is valid, and the token %q takes its PIN; %v\n", cfg.Token.Label, errNoCatalogue)
+		return nil
 	}
-	fmt.Printf("the configuration is valid; the token %q has all %d keys, with the check values that are written\n",
-		cfg.Token.Label, keys)
+	fmt.Printf("the configuration is valid; the token %q has all %d keys, with the check values that are written in %s\n",
+		cfg.Token.Label, len(specs(sets)), from)
 	return nil
 }
 
-// refusePublishedKeys keeps published test keys off a token that is not for development: everybody has them.
-func refusePublishedKeys(cfg *config.Config) error {
-	if cfg.Token.Development {
-		return nil
-	}
-	for _, set := range cfg.KeySets {
-		for _, master := range slices.Concat(slices.Collect(maps.Values(demoMasters)), slices.Collect(maps.Values(issuanceMasters))) {
-			published, err := master.checkValue(set.Algorithm)
-			if err != nil {
-				return err
-			}
-			for _, key := range set.Keys {
-				if key.KCV == published {
-					return fmt.Errorf("key set %s: the %v key of version %d has the check value of a published test key, "+
-						"which only a token with development: true may hold", set.Name, key.Kind, key.Version)
-				}
-			}
+// refusePublishedKey keeps a published test key off a token that is not for development: everybody has it.
+func refusePublishedKey(set config.KeySet, key config.Key) error {
+	for _, master := range slices.Concat(slices.Collect(maps.Values(demoMasters)), slices.Collect(maps.Values(issuanceMasters))) {
+		published, err := master.checkValue(set.Algorithm)
+		if err != nil {
+			return err
+		}
+		if key.KCV == published {
+			return fmt.Errorf("key set %s: the %v key of version %d has the check value of a published test key, "+
+				"which only a token with development: true may hold", set.Name, key.Kind, key.Version)
 		}
 	}
 	return nil
@@ -107,7 +101,7 @@ func serve(ctx context.Context, cfg *config.Config, log *slog.Logger, started fu
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	log.Info("serving", "listen", public.Addr().String(), "admin", admin.Addr().String(), "keySets", len(cfg.KeySets))
+	log.Info("serving", "listen", public.Addr().String(), "admin", admin.Addr().String(), "keySets", len(n.keys.current()))
 	if started != nil {
 		started(public.Addr(), admin.Addr())
 	}

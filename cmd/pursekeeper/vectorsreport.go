@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -77,19 +75,6 @@ func writeReports(ctx context.Context, out io.Writer, c vectorsReplayCmd, token 
 	return nil
 }
 
-// writeNew writes a file that must not be there, durably.
-func writeNew(name string, text []byte) error {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
 // reportKey is the key of the checkpoints of the configured token, or of a throw-away token a key that goes with it.
 func reportKey(ctx context.Context, configFile string, token *hsm.Token) (*checkpointKey, error) {
 	origin, directory, development := vectorsOrigin, "", false
@@ -125,7 +110,7 @@ func conformanceOf(ctx context.Context, token *hsm.Token, profile hsm.Profile, f
 	if err != nil {
 		return conformance.Report{}, err
 	}
-	report := conformance.Report{Time: time.Now(), Program: programVersion(), Token: &conformance.Token{
+	report := conformance.Report{Time: time.Now(), Program: builtProgram(), Token: &conformance.Token{
 		Label: d.Label, Manufacturer: d.Manufacturer, Model: d.Model, Serial: d.Serial, Hardware: d.Hardware, Firmware: d.Firmware, Slot: d.Slot,
 		Library: d.Library, LibraryMaker: d.LibraryMaker, LibraryVersion: d.LibraryVersion, Cryptoki: d.Cryptoki,
 		Profile: profile.Name, ProfileTested: profile.Tested,
@@ -164,29 +149,6 @@ func conformanceOf(ctx context.Context, token *hsm.Token, profile hsm.Profile, f
 
 func countsOf(row testvectors.Row) conformance.Counts {
 	return conformance.Counts{Compared: row.Compared, ByEffect: row.ByEffect, Refused: row.Refused, Failed: row.Failed}
-}
-
-// programVersion is what the binary says of itself.
-func programVersion() conformance.Program {
-	p := conformance.Program{Version: "(unknown)", Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return p
-	}
-	p.Version = info.Main.Version
-	changes := ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			p.Revision = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changes = "+changes"
-		}
-	}
-	if p.Revision != "" {
-		p.Revision += changes
-	}
-	return p
 }
 
 type vectorsCheckReportCmd struct {

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/internal/strictyaml"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
 )
@@ -31,14 +32,17 @@ type Config struct {
 	Token           Token
 	SQLite          string
 	Audit           Audit
-	Clients         []policy.Client // what policy.New takes; their key sets exist
-	KeySets         []KeySet
+	Clients         []policy.Client // what policy.New takes
+	KeySets         []KeySet        // nil: those of the catalogue
 	RequestTimeout  time.Duration
 	ShutdownTimeout time.Duration
 	ChallengeLife   time.Duration
 	SessionLife     time.Duration
 	LogLevel        slog.Level
 }
+
+// Catalogued reports whether the keys are those of the catalogue, in the store: officers decide on each change of them.
+func (c *Config) Catalogued() bool { return len(c.KeySets) == 0 }
 
 // Audit is where the sealed record is.
 type Audit struct {
@@ -68,27 +72,17 @@ const (
 
 // Read reads and validates a file. The error is an *Invalid where the file could be read.
 func Read(path string) (*Config, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
+	var file File
+	doc, err := strictyaml.Read(path, &file)
+	var invalid *Invalid
+	switch {
+	case errors.As(err, &invalid):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	doc, err := parse(data)
-	if err != nil {
-		return nil, &Invalid{path, []Problem{syntax(err)}}
-	}
-	var file File
-	if problems := doc.decode(&file); problems != nil {
-		return nil, &Invalid{path, problems}
-	}
 	config, err := New(file, filepath.Dir(path))
-	var invalid *Invalid
-	if errors.As(err, &invalid) {
-		invalid.Name = path
-		for i, p := range invalid.Problems {
-			invalid.Problems[i].Line = doc.line(p.Field)
-		}
-	}
-	return config, err
+	return config, doc.Locate(path, err)
 }
 
 // New validates what an operator wrote; dir is the folder that names of files are relative to. The error is an *Invalid with
@@ -112,7 +106,7 @@ func New(file File, dir string) (*Config, error) {
 	c.atMost("limits.sessionLife", config.SessionLife, maxSessionLife)
 	config.LogLevel = c.level(file.Log)
 	if len(c.problems) > 0 {
-		return nil, &Invalid{"configuration", c.problems}
+		return nil, &Invalid{Name: "configuration", Problems: c.problems}
 	}
 	return config, nil
 }
@@ -281,7 +275,7 @@ func (c *checker) clientKeySets(field string, names, known []string) {
 	for i, name := range names {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		c.unique(seen, at, name)
-		if name != "" && !slices.Contains(known, name) {
+		if name != "" && len(known) > 0 && !slices.Contains(known, name) { // one of the catalogue may come later
 			c.refuse(at, "there is no key set %q", name)
 		}
 	}

@@ -37,6 +37,7 @@ token:
   pin: {file: pin}
   softhsmConf: softhsm2.conf
   hang: 7s
+  development: true
 store: {sqlite: state.db}
 clients:
   - {name: platform, identity: "spiffe://pursekeeper.example/platform", role: platform, keySets: [demo, demo-sm4], maxAmountFen: 100000}
@@ -126,7 +127,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "module.so"), c.Token.Module)
 	assert.Equal(t, "file "+filepath.Join(dir, "pin"), c.Token.PIN.String())
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
-	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, false}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
+	assert.Equal(t, []any{DefaultInFlight, DefaultQueue, 7 * time.Second, true}, []any{c.Token.InFlight, c.Token.Queue, c.Token.Hang, c.Token.Development})
 	assert.Equal(t, filepath.Join(dir, "state.db"), c.SQLite)
 	assert.Equal(t, Audit{Directory: filepath.Join(dir, "audit"), Origin: "pursekeeper/pursekeeper-demo"}, c.Audit)
 	assert.Equal(t, []any{2 * time.Minute, 8 * time.Hour}, []any{c.ChallengeLife, c.SessionLife})
@@ -145,9 +146,9 @@ func TestRead(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, [][8]byte{{0x10, 0, 0x10, 0, 0x10, 0, 0x10, 0}}, ofProfile)
 	assert.Equal(t, []Key{
-		{keyderive.KindLoad, 1, custody.Active, keyderive.BoundaryToken, kcv.Value{0x0A, 0x1B, 0x2C}, "demo/load/1"},
-		{keyderive.KindLoad, 2, custody.Active, keyderive.BoundaryCard, kcv.Value{0x01, 0x23, 0x45}, "other"},
-		{keyderive.KindTAC, 1, custody.Active, keyderive.BoundaryCard, kcv.Value{0x8C, 0xA6, 0x4D}, "demo/tac/1"},
+		{Kind: keyderive.KindLoad, Version: 1, State: custody.Active, Boundary: keyderive.BoundaryToken, KCV: kcv.Value{0x0A, 0x1B, 0x2C}, Label: "demo/load/1"},
+		{Kind: keyderive.KindLoad, Version: 2, State: custody.Active, Boundary: keyderive.BoundaryCard, KCV: kcv.Value{0x01, 0x23, 0x45}, Label: "other"},
+		{Kind: keyderive.KindTAC, Version: 1, State: custody.Active, Boundary: keyderive.BoundaryCard, KCV: kcv.Value{0x8C, 0xA6, 0x4D}, Label: "demo/tac/1"},
 	}, demo.Keys)
 	assert.Equal(t, []any{suite.SM4, "own", DefaultMAC1Failures, true, 1},
 		[]any{sm4.Algorithm, sm4.Profile.Name(), sm4.MAC1Failures, sm4.Issuer.FromCard, sm4.IssuerLevels})
@@ -161,7 +162,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"unknown field far down", "label: other", "lable: other", "keySets[0].keys[1].lable: unknown field"},
 		{"unknown source", "pin: {file: pin}", "pin: {flie: pin}", "pk.yaml:8: token.pin.flie: unknown field"},
 		{"repeated field", "admin: 127.0.0.1:7444", "listen: 127.0.0.1:7444", "pk.yaml:3: mapping key"},
-		{"wrong type", "tacVersion: {2: 1}", "tacVersion: {two: 1}", "pk.yaml:21: cannot unmarshal"},
+		{"wrong type", "tacVersion: {2: 1}", "tacVersion: {two: 1}", "pk.yaml:22: cannot unmarshal"},
 		{"octal", `"012345"`, "012345", "keySets[0].keys[1].kcv: would be read as another number than is written: write it in quotes"},
 		{"underscore", `"012345"`, "01_2345", "write it in quotes"},
 		{"hex", `"012345"`, "0x2345", "write it in quotes"},
@@ -246,7 +247,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a card is never locked", "mac1FailureLimit: 9", "mac1FailureLimit: 0", "keySets[0].mac1FailureLimit"},
 		{"tac version of no key", "tacVersion: {2: 1}", "tacVersion: {2: 1, 3: 1}", "keySets[0].tacVersion.3: there is no key of version 3"},
 		{"tac version that is not there", "tacVersion: {2: 1}", "tacVersion: {2: 3}", "keySets[0].tacVersion.2: there is no tac key of version 3"},
-		{"a load that nobody can confirm", "tacVersion: {2: 1}", "", "keySets[0].keys[1]: its TACs need a tac key of version 2"},
+		{"keys of production", "development: true", "development: false", "pk.yaml:16: keySets: leave it out: the keys of a token that is not for development are those of the catalogue"},
 		{"no keys", "keys:\n      - {kind: load, version: 1, state: deactivated, boundary: PROCESS, kcv: \"0A1B2C\"}", "keys: []", "keySets[1].keys: missing"},
 
 		{"kind", loadKey, strings.Replace(loadKey, "load", "debit", 1), `keySets[0].keys[0].kind: key kind "debit"`},
@@ -267,7 +268,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"token profile file", "hang: 7s", "profile: ./none.yaml", "token.profile: "},
 		{"token profile file with another content", "hang: 7s", "profile: cards/own.yaml", `token.profile: token profile: [2:1] unknown field "issuerFactors"`},
 		{"one master in two versions", `kcv: "012345", label: other`, `kcv: "0A1B2C", label: other`, "keySets[0].keys[1].kcv: 0A1B2C is also another key of this set, of kind load"},
-		{"a TAC key that does not verify", "{kind: tac, version: 1, state: active", "{kind: tac, version: 1, state: suspended", "a tac key of version 1 that verifies"},
+		{"a TAC key that does not verify", "{kind: tac, version: 1, state: active", "{kind: tac, version: 1, state: suspended", "there is no tac key of version 1 that verifies"},
 		{"one master in two sets", "algorithm: SM4", "algorithm: 3DES", "keySets[1].keys[0].kcv: 0A1B2C is also the load key of key set demo"},
 	}
 	for _, test := range tests {
@@ -292,6 +293,48 @@ func goodClient() string {
 	_, client, _ := strings.Cut(good, "clients:\n")
 	client, _, _ = strings.Cut(client, "keySets:\n")
 	return client
+}
+
+// Without key sets they are those of the catalogue, which a client's may be in later.
+func TestKeySetsOfTheCatalogue(t *testing.T) {
+	c, err := readText(t, folder(t), strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1)+"audit: {directory: audit}\n")
+	require.NoError(t, err)
+	assert.True(t, c.Catalogued())
+	assert.Equal(t, []string{"demo", "demo-sm4"}, c.Clients[0].KeySets)
+	c, err = readText(t, folder(t), good)
+	require.NoError(t, err)
+	assert.False(t, c.Catalogued())
+}
+
+func TestFromCatalogue(t *testing.T) {
+	set := custody.KeySet{
+		Definition: custody.Definition{Name: "gd", Algorithm: suite.TDES, Profile: "pboc-ep", Issuer: "fixed", Factors: []string{"1000100010001000"},
+			TimeZone: "Asia/Shanghai", MAC1FailureLimit: 7, TACVersion: map[int]int{2: 1}},
+		Keys: []custody.Key{{Name: custody.Name{Kind: keyderive.KindLoad, Version: 2}, State: custody.PreActive, Boundary: keyderive.BoundaryToken,
+			KCV: custody.CheckValue{Value: "0A1B2C", Algorithm: "3DES"}, Label: "gd/load/2", ID: "000102030405060708090a0b0c0d0e0f",
+			Origin: "generated", Created: time.Unix(1, 0), ActivateAt: time.Unix(2, 0), Due: time.Unix(3, 0)}},
+	}
+	got, err := FromCatalogue(set)
+	require.NoError(t, err)
+	assert.Equal(t, []any{"gd", suite.TDES, "Asia/Shanghai", 7, map[int]int{2: 1}, 1, "1000100010001000"}, []any{got.Name, got.Algorithm,
+		got.Location.String(), got.MAC1Failures, got.TACVersion, got.IssuerLevels, got.Issuer.Fixed.String()})
+	assert.Equal(t, []Key{{Kind: keyderive.KindLoad, Version: 2, State: custody.PreActive, Boundary: keyderive.BoundaryToken,
+		KCV: kcv.Value{0x0A, 0x1B, 0x2C}, Label: "gd/load/2", ID: hsm.ObjectID{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+		Origin: "generated", Created: time.Unix(1, 0), ActivateAt: time.Unix(2, 0), Due: time.Unix(3, 0)}}, got.Keys)
+
+	for says, change := range map[string]func(*custody.KeySet){
+		"profile: ":                func(s *custody.KeySet) { s.Profile = "cards/own.yaml" },
+		"timeZone: ":               func(s *custody.KeySet) { s.TimeZone = "Mars" },
+		"issuer: ":                 func(s *custody.KeySet) { s.Issuer, s.Factors = "neither", nil },
+		"key gd/load/2: id \"00\"": func(s *custody.KeySet) { s.Keys[0].ID = "00" },
+		"key gd/load/2: ":          func(s *custody.KeySet) { s.Keys[0].KCV.Value = "0A" },
+	} {
+		other := set
+		other.Keys = []custody.Key{set.Keys[0]}
+		change(&other)
+		_, err := FromCatalogue(other)
+		require.ErrorContains(t, err, "key set gd: "+says)
+	}
 }
 
 func TestEveryProblemIsNamedAtOnce(t *testing.T) {
@@ -321,7 +364,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
 	_, err := New(File{}, t.TempDir())
 	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
-		"store.sqlite", "audit.directory", "clients", "keySets"} {
+		"store.sqlite", "audit.directory", "clients"} {
 		require.ErrorContains(t, err, "configuration: "+field+": ")
 	}
 	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {

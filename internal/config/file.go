@@ -18,6 +18,8 @@ type File struct {
 	Store   StoreFile    `yaml:"store"`
 	Audit   AuditFile    `yaml:"audit"`
 	Clients []ClientFile `yaml:"clients"`
+	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets are those of the catalogue
+	// in the store, which officers change.
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
 	Log     LogFile      `yaml:"log"`
@@ -94,7 +96,7 @@ type ClientFile struct {
 	Identity string `yaml:"identity"`
 	// Role is platform, reader, officer, auditor, personaliser or operator.
 	Role string `yaml:"role"`
-	// KeySets are the names of those that it may use; at least one.
+	// KeySets are the names of those that it may use; at least one. One that is not in the catalogue yet may be named.
 	KeySets []string `yaml:"keySets"`
 	// MaxAmountFen is the most that one of its transactions may move, in fen; 0: no limit of its own.
 	MaxAmountFen int64 `yaml:"maxAmountFen"`

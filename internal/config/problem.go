@@ -3,39 +3,16 @@ package config
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/strictyaml"
 )
 
-// Problem is one thing that is wrong with a configuration.
-type Problem struct {
-	Field  string // as in "keySets[0].keys[1].kcv"; empty for the whole
-	Line   int    // in the file; 0 where it is not known
-	Reason string
-}
-
-// Invalid is the error of a configuration: all that is wrong with it, in the order of the file's fields.
-type Invalid struct {
-	Name     string // of the file
-	Problems []Problem
-}
-
-// Error has one line for each problem, as compilers write them.
-func (e *Invalid) Error() string {
-	lines := make([]string, len(e.Problems))
-	for i, p := range e.Problems {
-		place := e.Name
-		if p.Line > 0 {
-			place = fmt.Sprintf("%s:%d", e.Name, p.Line)
-		}
-		if p.Field != "" {
-			place += ": " + p.Field
-		}
-		lines[i] = place + ": " + p.Reason
-	}
-	return strings.Join(lines, "\n")
-}
+// Problem is one thing that is wrong with a configuration, and Invalid all of them.
+type (
+	Problem = strictyaml.Problem
+	Invalid = strictyaml.Invalid
+)
 
 // checker collects problems. The makers of the validated types write to it and go on.
 type checker struct {

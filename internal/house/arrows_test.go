@@ -29,6 +29,9 @@ var arrows = map[string][]string{
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
+	"custody/ceremony":   {"custody", "policy", "crypto/*", "keyderive", "internal/secret", "internal/strictyaml"}, // what persons do in one room, with no token
+	"custody/escrow":     {"custody", "policy", "crypto/*", "keyderive", "internal/secret"},                        // how the backup key comes back
+	"custody/recovery":   {"custody", "custody/escrow", "audit", "store", "hsm", "crypto/*", "internal/secret"},    // a backup into an empty token
 	"hsm":                {"keyderive", "crypto/*", "internal/secret"},
 	"hsm/softhsm":        {},
 	"hsm/opencryptoki":   {}, // the tool and the daemon of the second PKCS#11 library, as hsm/softhsm is of the first
@@ -43,14 +46,15 @@ var arrows = map[string][]string{
 	"internal/source":                         {"internal/secret"},
 	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
-	"internal/config":                         append([]string{"signer", "internal/source"}, belowSigner...),
+	"internal/strictyaml":                     {}, // how a file that a person wrote is read: the configuration's and a ceremony's
+	"internal/config":                         append([]string{"signer", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
 	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
-	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki"}, belowSigner...),
+	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki", "internal/strictyaml"}, belowSigner...),
 }
 
-var belowSigner = []string{"store", "audit", "audit/*", "custody", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
+var belowSigner = []string{"store", "audit", "audit/*", "custody", "custody/*", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
 
 // row finds the row of a folder: its own, or that of all below its parent.
 func row(folder string) (allowed []string, found bool) {

@@ -37,4 +37,6 @@ const (
 	SameTryGetsSameResult              = sameTryGetsSameResult
 	RefusedAnswerStillProves           = refusedAnswerStillProves
 	MAC1FailuresLock                   = mac1FailuresLock
+	ResetLeavesNothingOpen             = resetLeavesNothingOpen
+	ResetForgets                       = resetForgets
 )

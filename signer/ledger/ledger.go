@@ -108,6 +108,8 @@ const (
 	sameWrongTACCountsOnce
 	indistinguishableIsNoContradiction
 	mac1FailuresLock
+	resetLeavesNothingOpen
+	resetForgets
 	numberOfRules
 )
 
@@ -256,6 +258,23 @@ func (l Ledger) Unlock(p *store.Purse) bool {
 	was := p.Card.Locked
 	p.Card = store.Card{}
 	return was
+}
+
+// Reset is an officer's act: the card of the purse was issued again, and its old card is out of use. What is open is UNDETERMINED for good,
+// the pending settlement is cancelled, and the counter memory begins anew. Nothing decides on the old card's attempts any more, so that the
+// new card may come to the same counters, and by chance to the same randoms.
+func (l Ledger) Reset(p *store.Purse) (settled []store.Proved) {
+	if p.Highest != store.NoCounter {
+		for _, a := range p.At(p.Highest) { // at a lower counter none is open
+			if a.State == store.Open && l.holds(resetLeavesNothingOpen) {
+				settled = append(settled, settle(a, store.Undetermined, store.ByReset))
+			}
+		}
+	}
+	if l.holds(resetForgets) {
+		p.Reset()
+	}
+	return settled
 }
 
 // Begin makes s the purse's pending settlement in place of an earlier one.

@@ -30,6 +30,7 @@ const (
 	settlesAll        invariant = "a settlement leaves nothing open"
 	tenOpen           invariant = "at most ten are open at one counter"
 	unexplainedAlarm  invariant = "an alarm tells of every counter passed unexplained, and of no other"
+	historyStays      invariant = "a reset leaves nothing open, and what it left never changes"
 	documentedOutcome invariant = "the outcome is the documented one"
 )
 
@@ -84,7 +85,7 @@ func (p *play) check() {
 // moves are the documented changes of state, with the evidence for each.
 var moves = map[store.State]map[store.State][]store.Evidence{
 	store.Open: {
-		store.Verified: {store.ByTAC}, store.Applied: {store.ByCounter}, store.Undetermined: {store.ByCounter},
+		store.Verified: {store.ByTAC}, store.Applied: {store.ByCounter}, store.Undetermined: {store.ByCounter, store.ByReset},
 		store.NotApplied: {store.BySibling, store.BySettlement},
 	},
 	store.Undetermined: {store.Verified: {store.ByTAC}, store.NotApplied: {store.BySibling}},
@@ -92,6 +93,12 @@ var moves = map[store.State]map[store.State][]store.Evidence{
 }
 
 func (p *play) checkMove(now store.Attempt) {
+	if left, past := p.history[now.AuditIndex]; past {
+		if fmt.Sprint(now) != fmt.Sprint(left) {
+			broke(historyStays, "%s changed from %+v to %+v", now.ID, left, now)
+		}
+		return
+	}
 	was, known := p.attempts[now.ID]
 	p.attempts[now.ID] = now
 	if !known {

@@ -22,9 +22,10 @@ type play struct {
 	slots    []*slot
 	from     uint64 // the audit index at which it began
 	attempts map[string]store.Attempt
-	mac2     map[string]string // by slot, counter and random: what left
-	failures map[*card]int     // wrong MAC1s since the last new authorisation
-	wrongs   uint32            // makes wrong TACs distinct
+	history  map[uint64]store.Attempt // of cards that were issued again, by audit index: as the reset left them
+	mac2     map[string]string        // by slot, counter and random: what left
+	failures map[*card]int            // wrong MAC1s since the last new authorisation
+	wrongs   uint32                   // makes wrong TACs distinct
 }
 
 // slot is one purse of one card, and all that was ever shown of it.
@@ -72,7 +73,7 @@ func newPlay(w *world, words bool) *play {
 	must(gap)
 	first, second := w.newCard(), w.newCard()
 	p := &play{
-		world: w, words: words, from: w.audited, attempts: map[string]store.Attempt{}, mac2: map[string]string{}, failures: map[*card]int{},
+		world: w, words: words, from: w.audited, attempts: map[string]store.Attempt{}, history: map[uint64]store.Attempt{}, mac2: map[string]string{}, failures: map[*card]int{},
 	}
 	for _, s := range []*slot{{card: first, purse: purse.EP}, {card: first, purse: purse.ED}, {card: second, purse: purse.EP}} {
 		s.proved, s.before = store.NoCounter, store.NoCounter

@@ -34,6 +34,7 @@ var likely = map[string]int{
 	"begin": 3, "initialise for it": 3, "settle": 4, "settlement": 6, "race a settlement": 3, "spend": 1, "lose power": 1,
 	"later": 1, "clock": 1, "restart": 1, "wrong MAC1": 1, "unlock": 1, "foreign load": 1, "unload": 3, "same random": 2, "same TAC": 3,
 	"ten":     1,
+	"reset":   1,
 	"at once": 1,
 }
 
@@ -161,6 +162,8 @@ func (p *play) circumstance(at *slot, s step) {
 		p.restart()
 	case "unlock":
 		p.unlock(at.card)
+	case "reset":
+		p.reissue(at.card)
 	default:
 		panic("no such step: " + s.Do)
 	}

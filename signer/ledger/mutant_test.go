@@ -40,6 +40,8 @@ var mutants = map[string]struct {
 	"the same try gets the same result":        {rule: ledger.SameTryGetsSameResult, words: true},
 	"a refused answer still proves":            {rule: ledger.RefusedAnswerStillProves},
 	"wrong MAC1s lock the card":                {rule: ledger.MAC1FailuresLock},
+	"a reset leaves nothing open":              {rule: ledger.ResetLeavesNothingOpen},
+	"a reset forgets the old card":             {rule: ledger.ResetForgets, words: true},
 }
 
 // mostScripts bounds the search for one mutant; the seeds are fixed, so each run of it is the same.

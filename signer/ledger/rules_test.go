@@ -286,3 +286,50 @@ func TestOutcomeOfAState(t *testing.T) {
 		require.Equal(t, outcome, ledger.OutcomeOf(state), state)
 	}
 }
+
+// A reset forgets what the old card proved, and settles nothing as if it knew.
+func TestReset(t *testing.T) {
+	g := newStage(t)
+	for _, test := range []struct {
+		name  string
+		scene func(*scene)
+		want  []string
+	}{
+		{"of a purse that nobody has seen", func(s *scene) { s.reset(); s.ask(0, "A") }, []string{"reset", "APPROVED"}},
+		{"what is open is undetermined", func(s *scene) {
+			s.ask(7, "A")
+			s.ask(7, "B")
+			s.reset()
+			s.state(7, "A")
+			s.state(7, "B")
+			s.highest()
+		},
+			[]string{"APPROVED", "APPROVED", "reset A:UNDETERMINED/RESET B:UNDETERMINED/RESET", "A UNDETERMINED RESET", "B UNDETERMINED RESET", "highest -1"}},
+		{"what is settled stays so", func(s *scene) { s.ask(7, "A"); s.ask(8, "B"); s.reset(); s.state(7, "A") },
+			[]string{"APPROVED", "APPROVED A:APPLIED/COUNTER", "reset B:UNDETERMINED/RESET", "A APPLIED COUNTER"}},
+		{"the new card begins below", func(s *scene) { s.ask(900, "A"); s.reset(); s.ask(0, "B"); s.ask(1, "C") },
+			[]string{"APPROVED", "reset A:UNDETERMINED/RESET", "APPROVED", "APPROVED B:APPLIED/COUNTER"}},
+		{"the new card comes to a counter and random of the old", func(s *scene) {
+			s.ask(7, "A")
+			s.reset()
+			s.ask(7, "A", tomorrow)
+			s.ask(7, "A", tomorrow)
+			s.ask(8, "B")
+		}, []string{"APPROVED", "reset A:UNDETERMINED/RESET", "APPROVED", "APPROVED recorded", "APPROVED A:APPLIED/COUNTER"}},
+		{"the new card passes the counters of the old", func(s *scene) { s.ask(7, "A"); s.reset(); s.ask(6, "B"); s.ask(8, "C") },
+			[]string{"APPROVED", "reset A:UNDETERMINED/RESET", "APPROVED", "APPROVED B:APPLIED/COUNTER unexplained 7-7"}},
+		{"a settlement that was begun is cancelled", func(s *scene) { s.ask(7, "A"); s.begin("S"); s.reset(); s.try("S", "x", 7) },
+			[]string{"APPROVED", "reset A:UNDETERMINED/RESET", "SETTLEMENT_EXPIRED"}},
+		{"ten at one counter are forgotten", func(s *scene) {
+			for i := range 10 {
+				s.ask(7, fmt.Sprint(i))
+			}
+			s.log = nil
+			s.reset()
+			s.log = nil
+			s.ask(7, "A")
+		}, []string{"APPROVED"}},
+	} {
+		t.Run(test.name, func(t *testing.T) { require.Equal(t, test.want, g.rehearse(test.scene)) })
+	}
+}

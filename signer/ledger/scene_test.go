@@ -161,6 +161,11 @@ func (s *scene) lift() {
 	s.decide(nil, "", func(p *store.Purse, _ uint64) { s.note(fmt.Sprint(s.ledger.Unlock(p))) })
 }
 
+// reset is the officers'.
+func (s *scene) reset() {
+	s.decide(nil, "", func(p *store.Purse, _ uint64) { s.note("reset", settled(s.ledger.Reset(p))) })
+}
+
 func settled(proved []store.Proved) string {
 	var all []string
 	for _, p := range proved {

@@ -43,6 +43,8 @@ func wire(err error) *connect.Error {
 		return connect.NewError(connect.CodeFailedPrecondition, signer.ErrNoSealedRecord)
 	case errors.Is(err, signer.ErrNoPast), errors.Is(err, past.ErrNotSealed):
 		return connect.NewError(connect.CodeFailedPrecondition, errors.New("this signer has no sealed record to replay from"))
+	case errors.Is(err, signer.ErrNoOffice):
+		return connect.NewError(connect.CodeFailedPrecondition, signer.ErrNoOffice)
 	case errors.Is(err, hsm.ErrBusy):
 		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/signer"
 )
@@ -25,6 +24,7 @@ func writeKeySet(set signer.ListedKeySet) *v1.KeySet {
 		m.Keys = append(m.Keys, &v1.KeyVersion{
 			Key: writeKey(k.Key), State: k.State.String(), Boundary: writeBoundary(k.Key.Boundary),
 			Exposure: k.Exposure.Finding, ExposureDetail: k.Exposure.Detail,
+			ActivateAt: writeTime(k.ActivateAt), Due: writeTime(k.Due), Created: writeTime(k.Created), Origin: k.Origin,
 		})
 	}
 	return m

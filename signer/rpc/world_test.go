@@ -46,6 +46,7 @@ type world struct {
 	store     *store.SQLite
 	log       *sealedLog
 	signer    *signer.Signer
+	office    *custody.Office
 	logs      *journal
 	registry  *prometheus.Registry
 	public    net.Addr
@@ -89,7 +90,9 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	rules, err := policy.New(s.clients)
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
-	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Sealed: w.log, Alarm: metrics.Alarm}
+	w.office, err = custody.NewOffice(custody.Options{Store: s.store(w.store), Node: "test"})
+	require.NoError(t, err)
+	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Sealed: w.log, Alarm: metrics.Alarm, Office: w.office}
 	if s.past {
 		config.Past = &wholeRecord{config.Store}
 	}

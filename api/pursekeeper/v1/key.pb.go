@@ -23,6 +23,900 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ProposeChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to be changed, as JSON: the members act, reason, and what the act takes, in the form of the bytes that officers sign;
+	// docs/officers.md has one of each. At most 16 KiB. An unknown member is an error.
+	Draft string `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
+	// How long until it expires, such as "24h"; at most 720h, and 72h when left out.
+	Life          string `protobuf:"bytes,2,opt,name=life,proto3" json:"life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeChangeRequest) Reset() {
+	*x = ProposeChangeRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeChangeRequest) ProtoMessage() {}
+
+func (x *ProposeChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeChangeRequest.ProtoReflect.Descriptor instead.
+func (*ProposeChangeRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ProposeChangeRequest) GetDraft() string {
+	if x != nil {
+		return x.Draft
+	}
+	return ""
+}
+
+func (x *ProposeChangeRequest) GetLife() string {
+	if x != nil {
+		return x.Life
+	}
+	return ""
+}
+
+type ApproveChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 32 hex digits.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Armoured, as `ssh-keygen -Y sign -n pursekeeper-change@v1` writes it.
+	Signature     string `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveChangeRequest) Reset() {
+	*x = ApproveChangeRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveChangeRequest) ProtoMessage() {}
+
+func (x *ApproveChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveChangeRequest.ProtoReflect.Descriptor instead.
+func (*ApproveChangeRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ApproveChangeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApproveChangeRequest) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+type RejectChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Why, in the officer's words; it is recorded. 1 to 500 bytes.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectChangeRequest) Reset() {
+	*x = RejectChangeRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectChangeRequest) ProtoMessage() {}
+
+func (x *RejectChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectChangeRequest.ProtoReflect.Descriptor instead.
+func (*RejectChangeRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RejectChangeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RejectChangeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type CancelChangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelChangeRequest) Reset() {
+	*x = CancelChangeRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelChangeRequest) ProtoMessage() {}
+
+func (x *CancelChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelChangeRequest.ProtoReflect.Descriptor instead.
+func (*CancelChangeRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CancelChangeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ReadChangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadChangeRequest) Reset() {
+	*x = ReadChangeRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadChangeRequest) ProtoMessage() {}
+
+func (x *ReadChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadChangeRequest.ProtoReflect.Descriptor instead.
+func (*ReadChangeRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ReadChangeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ListChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those that are not over.
+	OpenOnly bool `protobuf:"varint,1,opt,name=open_only,json=openOnly,proto3" json:"open_only,omitempty"`
+	// 1 to 1000; 100 when left out.
+	PageSize      uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesRequest) Reset() {
+	*x = ListChangesRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesRequest) ProtoMessage() {}
+
+func (x *ListChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesRequest.ProtoReflect.Descriptor instead.
+func (*ListChangesRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListChangesRequest) GetOpenOnly() bool {
+	if x != nil {
+		return x.OpenOnly
+	}
+	return false
+}
+
+func (x *ListChangesRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListChangesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListChangesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChangesResponse) Reset() {
+	*x = ListChangesResponse{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChangesResponse) ProtoMessage() {}
+
+func (x *ListChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChangesResponse.ProtoReflect.Descriptor instead.
+func (*ListChangesResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListChangesResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ListChangesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type ChangeResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Change *Change                `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
+	// Why it was refused, such as "EXPIRED" or "OWN_CHANGE"; empty when it was not.
+	Refused string `protobuf:"bytes,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	// The refusal in words.
+	Detail        string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeResponse) Reset() {
+	*x = ChangeResponse{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeResponse) ProtoMessage() {}
+
+func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeResponse.ProtoReflect.Descriptor instead.
+func (*ChangeResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ChangeResponse) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *ChangeResponse) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
+}
+
+func (x *ChangeResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// Change is a change request and what became of it.
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Such as "key.create".
+	Act    string `protobuf:"bytes,2,opt,name=act,proto3" json:"act,omitempty"`
+	Author string `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	// OPEN, APPROVED, EXECUTING, APPLIED, REJECTED, CANCELLED, EXPIRED or FAILED.
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// RFC 3339.
+	ExpiresAt string `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Exactly what officers sign, one line of JSON without a line end.
+	Bytes string `protobuf:"bytes,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// The change in plain words. Who signs makes them of the bytes anew: a server may lie.
+	Words string `protobuf:"bytes,7,opt,name=words,proto3" json:"words,omitempty"`
+	// SHA-256 of the bytes, in hex.
+	Digest    string      `protobuf:"bytes,8,opt,name=digest,proto3" json:"digest,omitempty"`
+	Approvals []*Approval `protobuf:"bytes,9,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// How many officers other than the author must approve, as the quorum is now; 0 when it is over.
+	ApprovalsNeeded uint32 `protobuf:"varint,10,opt,name=approvals_needed,json=approvalsNeeded,proto3" json:"approvals_needed,omitempty"`
+	// How it ended, where the state does not say it.
+	Detail string `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The node that works at it.
+	Executor        string `protobuf:"bytes,12,opt,name=executor,proto3" json:"executor,omitempty"`
+	AuditIndex      uint64 `protobuf:"varint,13,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	EndedAuditIndex uint64 `protobuf:"varint,14,opt,name=ended_audit_index,json=endedAuditIndex,proto3" json:"ended_audit_index,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Change) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Change) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *Change) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *Change) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Change) GetExpiresAt() string {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return ""
+}
+
+func (x *Change) GetBytes() string {
+	if x != nil {
+		return x.Bytes
+	}
+	return ""
+}
+
+func (x *Change) GetWords() string {
+	if x != nil {
+		return x.Words
+	}
+	return ""
+}
+
+func (x *Change) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Change) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Change) GetApprovalsNeeded() uint32 {
+	if x != nil {
+		return x.ApprovalsNeeded
+	}
+	return 0
+}
+
+func (x *Change) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Change) GetExecutor() string {
+	if x != nil {
+		return x.Executor
+	}
+	return ""
+}
+
+func (x *Change) GetAuditIndex() uint64 {
+	if x != nil {
+		return x.AuditIndex
+	}
+	return 0
+}
+
+func (x *Change) GetEndedAuditIndex() uint64 {
+	if x != nil {
+		return x.EndedAuditIndex
+	}
+	return 0
+}
+
+type Approval struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Officer string                 `protobuf:"bytes,1,opt,name=officer,proto3" json:"officer,omitempty"`
+	// "TYPE BASE64", the officer's SSH key when it approved.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Armoured.
+	Signature string `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	// RFC 3339.
+	ApprovedAt    string `protobuf:"bytes,4,opt,name=approved_at,json=approvedAt,proto3" json:"approved_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Approval) GetOfficer() string {
+	if x != nil {
+		return x.Officer
+	}
+	return ""
+}
+
+func (x *Approval) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Approval) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+func (x *Approval) GetApprovedAt() string {
+	if x != nil {
+		return x.ApprovedAt
+	}
+	return ""
+}
+
+type ListOfficersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOfficersRequest) Reset() {
+	*x = ListOfficersRequest{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOfficersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOfficersRequest) ProtoMessage() {}
+
+func (x *ListOfficersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOfficersRequest.ProtoReflect.Descriptor instead.
+func (*ListOfficersRequest) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{10}
+}
+
+type ListOfficersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the catalogue; 0 before `pursekeeper init`.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// How many officers other than the author must approve a change.
+	Quorum uint32 `protobuf:"varint,2,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// Acts that take another number.
+	Acts          []*ActQuorum         `protobuf:"bytes,3,rep,name=acts,proto3" json:"acts,omitempty"`
+	Officers      []*RegisteredOfficer `protobuf:"bytes,4,rep,name=officers,proto3" json:"officers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOfficersResponse) Reset() {
+	*x = ListOfficersResponse{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOfficersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOfficersResponse) ProtoMessage() {}
+
+func (x *ListOfficersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOfficersResponse.ProtoReflect.Descriptor instead.
+func (*ListOfficersResponse) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListOfficersResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListOfficersResponse) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+func (x *ListOfficersResponse) GetActs() []*ActQuorum {
+	if x != nil {
+		return x.Acts
+	}
+	return nil
+}
+
+func (x *ListOfficersResponse) GetOfficers() []*RegisteredOfficer {
+	if x != nil {
+		return x.Officers
+	}
+	return nil
+}
+
+type ActQuorum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Act           string                 `protobuf:"bytes,1,opt,name=act,proto3" json:"act,omitempty"`
+	Quorum        uint32                 `protobuf:"varint,2,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActQuorum) Reset() {
+	*x = ActQuorum{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActQuorum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActQuorum) ProtoMessage() {}
+
+func (x *ActQuorum) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActQuorum.ProtoReflect.Descriptor instead.
+func (*ActQuorum) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ActQuorum) GetAct() string {
+	if x != nil {
+		return x.Act
+	}
+	return ""
+}
+
+func (x *ActQuorum) GetQuorum() uint32 {
+	if x != nil {
+		return x.Quorum
+	}
+	return 0
+}
+
+type RegisteredOfficer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "TYPE BASE64".
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// As ssh-keygen -l prints it.
+	Fingerprint string `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// Where shares of backups are encrypted to, if not to the key.
+	Recipient string `protobuf:"bytes,4,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// RFC 3339.
+	Since         string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisteredOfficer) Reset() {
+	*x = RegisteredOfficer{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisteredOfficer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisteredOfficer) ProtoMessage() {}
+
+func (x *RegisteredOfficer) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisteredOfficer.ProtoReflect.Descriptor instead.
+func (*RegisteredOfficer) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RegisteredOfficer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RegisteredOfficer) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RegisteredOfficer) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *RegisteredOfficer) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+func (x *RegisteredOfficer) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
 type ListKeySetsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -31,7 +925,7 @@ type ListKeySetsRequest struct {
 
 func (x *ListKeySetsRequest) Reset() {
 	*x = ListKeySetsRequest{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -43,7 +937,7 @@ func (x *ListKeySetsRequest) String() string {
 func (*ListKeySetsRequest) ProtoMessage() {}
 
 func (x *ListKeySetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[0]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -56,7 +950,7 @@ func (x *ListKeySetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeySetsRequest.ProtoReflect.Descriptor instead.
 func (*ListKeySetsRequest) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{0}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{14}
 }
 
 type ListKeySetsResponse struct {
@@ -68,7 +962,7 @@ type ListKeySetsResponse struct {
 
 func (x *ListKeySetsResponse) Reset() {
 	*x = ListKeySetsResponse{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -80,7 +974,7 @@ func (x *ListKeySetsResponse) String() string {
 func (*ListKeySetsResponse) ProtoMessage() {}
 
 func (x *ListKeySetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[1]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -93,7 +987,7 @@ func (x *ListKeySetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeySetsResponse.ProtoReflect.Descriptor instead.
 func (*ListKeySetsResponse) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{1}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListKeySetsResponse) GetKeySets() []*KeySet {
@@ -117,7 +1011,7 @@ type KeySet struct {
 
 func (x *KeySet) Reset() {
 	*x = KeySet{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[2]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -129,7 +1023,7 @@ func (x *KeySet) String() string {
 func (*KeySet) ProtoMessage() {}
 
 func (x *KeySet) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[2]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -142,7 +1036,7 @@ func (x *KeySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySet.ProtoReflect.Descriptor instead.
 func (*KeySet) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{2}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *KeySet) GetName() string {
@@ -190,13 +1084,21 @@ type KeyVersion struct {
 	Exposure string `protobuf:"bytes,4,opt,name=exposure,proto3" json:"exposure,omitempty"`
 	// The same in words.
 	ExposureDetail string `protobuf:"bytes,5,opt,name=exposure_detail,json=exposureDetail,proto3" json:"exposure_detail,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When a pre-active key becomes active by itself, RFC 3339; empty: only by a change.
+	ActivateAt string `protobuf:"bytes,6,opt,name=activate_at,json=activateAt,proto3" json:"activate_at,omitempty"`
+	// The end of its cryptoperiod, RFC 3339; empty: none.
+	Due string `protobuf:"bytes,7,opt,name=due,proto3" json:"due,omitempty"`
+	// When the key was made, RFC 3339; empty of a key that no officers decided on.
+	Created string `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
+	// "generated", "components", "key-block" or "restored"; empty of a key that no officers decided on.
+	Origin        string `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[3]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -208,7 +1110,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[3]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -221,7 +1123,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{3}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *KeyVersion) GetKey() *Key {
@@ -259,6 +1161,34 @@ func (x *KeyVersion) GetExposureDetail() string {
 	return ""
 }
 
+func (x *KeyVersion) GetActivateAt() string {
+	if x != nil {
+		return x.ActivateAt
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetDue() string {
+	if x != nil {
+		return x.Due
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
+func (x *KeyVersion) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 type UnlockCardRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	KeySet string                 `protobuf:"bytes,1,opt,name=key_set,json=keySet,proto3" json:"key_set,omitempty"`
@@ -273,7 +1203,7 @@ type UnlockCardRequest struct {
 
 func (x *UnlockCardRequest) Reset() {
 	*x = UnlockCardRequest{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[4]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +1215,7 @@ func (x *UnlockCardRequest) String() string {
 func (*UnlockCardRequest) ProtoMessage() {}
 
 func (x *UnlockCardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[4]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +1228,7 @@ func (x *UnlockCardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCardRequest.ProtoReflect.Descriptor instead.
 func (*UnlockCardRequest) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{4}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UnlockCardRequest) GetKeySet() string {
@@ -340,7 +1270,7 @@ type UnlockCardResponse struct {
 
 func (x *UnlockCardResponse) Reset() {
 	*x = UnlockCardResponse{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[5]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +1282,7 @@ func (x *UnlockCardResponse) String() string {
 func (*UnlockCardResponse) ProtoMessage() {}
 
 func (x *UnlockCardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[5]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +1295,7 @@ func (x *UnlockCardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCardResponse.ProtoReflect.Descriptor instead.
 func (*UnlockCardResponse) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{5}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UnlockCardResponse) GetWasLocked() bool {
@@ -386,7 +1316,71 @@ var File_pursekeeper_v1_key_proto protoreflect.FileDescriptor
 
 const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\n" +
-	"\x18pursekeeper/v1/key.proto\x12\x0epursekeeper.v1\x1a\x1bpursekeeper/v1/signer.proto\"\x14\n" +
+	"\x18pursekeeper/v1/key.proto\x12\x0epursekeeper.v1\x1a\x1bpursekeeper/v1/signer.proto\"@\n" +
+	"\x14ProposeChangeRequest\x12\x14\n" +
+	"\x05draft\x18\x01 \x01(\tR\x05draft\x12\x12\n" +
+	"\x04life\x18\x02 \x01(\tR\x04life\"D\n" +
+	"\x14ApproveChangeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\tR\tsignature\"=\n" +
+	"\x13RejectChangeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"%\n" +
+	"\x13CancelChangeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"#\n" +
+	"\x11ReadChangeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"m\n" +
+	"\x12ListChangesRequest\x12\x1b\n" +
+	"\topen_only\x18\x01 \x01(\bR\bopenOnly\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"o\n" +
+	"\x13ListChangesResponse\x120\n" +
+	"\achanges\x18\x01 \x03(\v2\x16.pursekeeper.v1.ChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"r\n" +
+	"\x0eChangeResponse\x12.\n" +
+	"\x06change\x18\x01 \x01(\v2\x16.pursekeeper.v1.ChangeR\x06change\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\tR\arefused\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x9f\x03\n" +
+	"\x06Change\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03act\x18\x02 \x01(\tR\x03act\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\tR\texpiresAt\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\tR\x05bytes\x12\x14\n" +
+	"\x05words\x18\a \x01(\tR\x05words\x12\x16\n" +
+	"\x06digest\x18\b \x01(\tR\x06digest\x126\n" +
+	"\tapprovals\x18\t \x03(\v2\x18.pursekeeper.v1.ApprovalR\tapprovals\x12)\n" +
+	"\x10approvals_needed\x18\n" +
+	" \x01(\rR\x0fapprovalsNeeded\x12\x16\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\x12\x1a\n" +
+	"\bexecutor\x18\f \x01(\tR\bexecutor\x12\x1f\n" +
+	"\vaudit_index\x18\r \x01(\x04R\n" +
+	"auditIndex\x12*\n" +
+	"\x11ended_audit_index\x18\x0e \x01(\x04R\x0fendedAuditIndex\"u\n" +
+	"\bApproval\x12\x18\n" +
+	"\aofficer\x18\x01 \x01(\tR\aofficer\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\tR\tsignature\x12\x1f\n" +
+	"\vapproved_at\x18\x04 \x01(\tR\n" +
+	"approvedAt\"\x15\n" +
+	"\x13ListOfficersRequest\"\xb8\x01\n" +
+	"\x14ListOfficersResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06quorum\x18\x02 \x01(\rR\x06quorum\x12-\n" +
+	"\x04acts\x18\x03 \x03(\v2\x19.pursekeeper.v1.ActQuorumR\x04acts\x12=\n" +
+	"\bofficers\x18\x04 \x03(\v2!.pursekeeper.v1.RegisteredOfficerR\bofficers\"5\n" +
+	"\tActQuorum\x12\x10\n" +
+	"\x03act\x18\x01 \x01(\tR\x03act\x12\x16\n" +
+	"\x06quorum\x18\x02 \x01(\rR\x06quorum\"\x8f\x01\n" +
+	"\x11RegisteredOfficer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12 \n" +
+	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\x12\x1c\n" +
+	"\trecipient\x18\x04 \x01(\tR\trecipient\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\tR\x05since\"\x14\n" +
 	"\x12ListKeySetsRequest\"H\n" +
 	"\x13ListKeySetsResponse\x121\n" +
 	"\bkey_sets\x18\x01 \x03(\v2\x16.pursekeeper.v1.KeySetR\akeySets\"\xaa\x01\n" +
@@ -395,14 +1389,19 @@ const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\talgorithm\x18\x02 \x01(\tR\talgorithm\x12!\n" +
 	"\fcard_profile\x18\x03 \x01(\tR\vcardProfile\x12\x1b\n" +
 	"\ttime_zone\x18\x04 \x01(\tR\btimeZone\x12.\n" +
-	"\x04keys\x18\x05 \x03(\v2\x1a.pursekeeper.v1.KeyVersionR\x04keys\"\xc4\x01\n" +
+	"\x04keys\x18\x05 \x03(\v2\x1a.pursekeeper.v1.KeyVersionR\x04keys\"\xa9\x02\n" +
 	"\n" +
 	"KeyVersion\x12%\n" +
 	"\x03key\x18\x01 \x01(\v2\x13.pursekeeper.v1.KeyR\x03key\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x124\n" +
 	"\bboundary\x18\x03 \x01(\x0e2\x18.pursekeeper.v1.BoundaryR\bboundary\x12\x1a\n" +
 	"\bexposure\x18\x04 \x01(\tR\bexposure\x12'\n" +
-	"\x0fexposure_detail\x18\x05 \x01(\tR\x0eexposureDetail\"\x82\x01\n" +
+	"\x0fexposure_detail\x18\x05 \x01(\tR\x0eexposureDetail\x12\x1f\n" +
+	"\vactivate_at\x18\x06 \x01(\tR\n" +
+	"activateAt\x12\x10\n" +
+	"\x03due\x18\a \x01(\tR\x03due\x12\x18\n" +
+	"\acreated\x18\b \x01(\tR\acreated\x12\x16\n" +
+	"\x06origin\x18\t \x01(\tR\x06origin\"\x82\x01\n" +
 	"\x11UnlockCardRequest\x12\x17\n" +
 	"\akey_set\x18\x01 \x01(\tR\x06keySet\x12\x1f\n" +
 	"\vcard_serial\x18\x02 \x01(\tR\n" +
@@ -413,12 +1412,20 @@ const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\n" +
 	"was_locked\x18\x01 \x01(\bR\twasLocked\x12\x1f\n" +
 	"\vaudit_index\x18\x02 \x01(\x04R\n" +
-	"auditIndex2\xb9\x01\n" +
+	"auditIndex2\x95\x06\n" +
 	"\n" +
 	"KeyService\x12S\n" +
 	"\n" +
 	"UnlockCard\x12!.pursekeeper.v1.UnlockCardRequest\x1a\".pursekeeper.v1.UnlockCardResponse\x12V\n" +
-	"\vListKeySets\x12\".pursekeeper.v1.ListKeySetsRequest\x1a#.pursekeeper.v1.ListKeySetsResponseBEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
+	"\vListKeySets\x12\".pursekeeper.v1.ListKeySetsRequest\x1a#.pursekeeper.v1.ListKeySetsResponse\x12U\n" +
+	"\rProposeChange\x12$.pursekeeper.v1.ProposeChangeRequest\x1a\x1e.pursekeeper.v1.ChangeResponse\x12U\n" +
+	"\rApproveChange\x12$.pursekeeper.v1.ApproveChangeRequest\x1a\x1e.pursekeeper.v1.ChangeResponse\x12S\n" +
+	"\fRejectChange\x12#.pursekeeper.v1.RejectChangeRequest\x1a\x1e.pursekeeper.v1.ChangeResponse\x12S\n" +
+	"\fCancelChange\x12#.pursekeeper.v1.CancelChangeRequest\x1a\x1e.pursekeeper.v1.ChangeResponse\x12V\n" +
+	"\vListChanges\x12\".pursekeeper.v1.ListChangesRequest\x1a#.pursekeeper.v1.ListChangesResponse\x12O\n" +
+	"\n" +
+	"ReadChange\x12!.pursekeeper.v1.ReadChangeRequest\x1a\x1e.pursekeeper.v1.ChangeResponse\x12Y\n" +
+	"\fListOfficers\x12#.pursekeeper.v1.ListOfficersRequest\x1a$.pursekeeper.v1.ListOfficersResponseBEZCgithub.com/pursekeeper/pursekeeper/api/pursekeeper/v1;pursekeeperv1b\x06proto3"
 
 var (
 	file_pursekeeper_v1_key_proto_rawDescOnce sync.Once
@@ -432,31 +1439,64 @@ func file_pursekeeper_v1_key_proto_rawDescGZIP() []byte {
 	return file_pursekeeper_v1_key_proto_rawDescData
 }
 
-var file_pursekeeper_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_pursekeeper_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_pursekeeper_v1_key_proto_goTypes = []any{
-	(*ListKeySetsRequest)(nil),  // 0: pursekeeper.v1.ListKeySetsRequest
-	(*ListKeySetsResponse)(nil), // 1: pursekeeper.v1.ListKeySetsResponse
-	(*KeySet)(nil),              // 2: pursekeeper.v1.KeySet
-	(*KeyVersion)(nil),          // 3: pursekeeper.v1.KeyVersion
-	(*UnlockCardRequest)(nil),   // 4: pursekeeper.v1.UnlockCardRequest
-	(*UnlockCardResponse)(nil),  // 5: pursekeeper.v1.UnlockCardResponse
-	(*Key)(nil),                 // 6: pursekeeper.v1.Key
-	(Boundary)(0),               // 7: pursekeeper.v1.Boundary
+	(*ProposeChangeRequest)(nil), // 0: pursekeeper.v1.ProposeChangeRequest
+	(*ApproveChangeRequest)(nil), // 1: pursekeeper.v1.ApproveChangeRequest
+	(*RejectChangeRequest)(nil),  // 2: pursekeeper.v1.RejectChangeRequest
+	(*CancelChangeRequest)(nil),  // 3: pursekeeper.v1.CancelChangeRequest
+	(*ReadChangeRequest)(nil),    // 4: pursekeeper.v1.ReadChangeRequest
+	(*ListChangesRequest)(nil),   // 5: pursekeeper.v1.ListChangesRequest
+	(*ListChangesResponse)(nil),  // 6: pursekeeper.v1.ListChangesResponse
+	(*ChangeResponse)(nil),       // 7: pursekeeper.v1.ChangeResponse
+	(*Change)(nil),               // 8: pursekeeper.v1.Change
+	(*Approval)(nil),             // 9: pursekeeper.v1.Approval
+	(*ListOfficersRequest)(nil),  // 10: pursekeeper.v1.ListOfficersRequest
+	(*ListOfficersResponse)(nil), // 11: pursekeeper.v1.ListOfficersResponse
+	(*ActQuorum)(nil),            // 12: pursekeeper.v1.ActQuorum
+	(*RegisteredOfficer)(nil),    // 13: pursekeeper.v1.RegisteredOfficer
+	(*ListKeySetsRequest)(nil),   // 14: pursekeeper.v1.ListKeySetsRequest
+	(*ListKeySetsResponse)(nil),  // 15: pursekeeper.v1.ListKeySetsResponse
+	(*KeySet)(nil),               // 16: pursekeeper.v1.KeySet
+	(*KeyVersion)(nil),           // 17: pursekeeper.v1.KeyVersion
+	(*UnlockCardRequest)(nil),    // 18: pursekeeper.v1.UnlockCardRequest
+	(*UnlockCardResponse)(nil),   // 19: pursekeeper.v1.UnlockCardResponse
+	(*Key)(nil),                  // 20: pursekeeper.v1.Key
+	(Boundary)(0),                // 21: pursekeeper.v1.Boundary
 }
 var file_pursekeeper_v1_key_proto_depIdxs = []int32{
-	2, // 0: pursekeeper.v1.ListKeySetsResponse.key_sets:type_name -> pursekeeper.v1.KeySet
-	3, // 1: pursekeeper.v1.KeySet.keys:type_name -> pursekeeper.v1.KeyVersion
-	6, // 2: pursekeeper.v1.KeyVersion.key:type_name -> pursekeeper.v1.Key
-	7, // 3: pursekeeper.v1.KeyVersion.boundary:type_name -> pursekeeper.v1.Boundary
-	4, // 4: pursekeeper.v1.KeyService.UnlockCard:input_type -> pursekeeper.v1.UnlockCardRequest
-	0, // 5: pursekeeper.v1.KeyService.ListKeySets:input_type -> pursekeeper.v1.ListKeySetsRequest
-	5, // 6: pursekeeper.v1.KeyService.UnlockCard:output_type -> pursekeeper.v1.UnlockCardResponse
-	1, // 7: pursekeeper.v1.KeyService.ListKeySets:output_type -> pursekeeper.v1.ListKeySetsResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8,  // 0: pursekeeper.v1.ListChangesResponse.changes:type_name -> pursekeeper.v1.Change
+	8,  // 1: pursekeeper.v1.ChangeResponse.change:type_name -> pursekeeper.v1.Change
+	9,  // 2: pursekeeper.v1.Change.approvals:type_name -> pursekeeper.v1.Approval
+	12, // 3: pursekeeper.v1.ListOfficersResponse.acts:type_name -> pursekeeper.v1.ActQuorum
+	13, // 4: pursekeeper.v1.ListOfficersResponse.officers:type_name -> pursekeeper.v1.RegisteredOfficer
+	16, // 5: pursekeeper.v1.ListKeySetsResponse.key_sets:type_name -> pursekeeper.v1.KeySet
+	17, // 6: pursekeeper.v1.KeySet.keys:type_name -> pursekeeper.v1.KeyVersion
+	20, // 7: pursekeeper.v1.KeyVersion.key:type_name -> pursekeeper.v1.Key
+	21, // 8: pursekeeper.v1.KeyVersion.boundary:type_name -> pursekeeper.v1.Boundary
+	18, // 9: pursekeeper.v1.KeyService.UnlockCard:input_type -> pursekeeper.v1.UnlockCardRequest
+	14, // 10: pursekeeper.v1.KeyService.ListKeySets:input_type -> pursekeeper.v1.ListKeySetsRequest
+	0,  // 11: pursekeeper.v1.KeyService.ProposeChange:input_type -> pursekeeper.v1.ProposeChangeRequest
+	1,  // 12: pursekeeper.v1.KeyService.ApproveChange:input_type -> pursekeeper.v1.ApproveChangeRequest
+	2,  // 13: pursekeeper.v1.KeyService.RejectChange:input_type -> pursekeeper.v1.RejectChangeRequest
+	3,  // 14: pursekeeper.v1.KeyService.CancelChange:input_type -> pursekeeper.v1.CancelChangeRequest
+	5,  // 15: pursekeeper.v1.KeyService.ListChanges:input_type -> pursekeeper.v1.ListChangesRequest
+	4,  // 16: pursekeeper.v1.KeyService.ReadChange:input_type -> pursekeeper.v1.ReadChangeRequest
+	10, // 17: pursekeeper.v1.KeyService.ListOfficers:input_type -> pursekeeper.v1.ListOfficersRequest
+	19, // 18: pursekeeper.v1.KeyService.UnlockCard:output_type -> pursekeeper.v1.UnlockCardResponse
+	15, // 19: pursekeeper.v1.KeyService.ListKeySets:output_type -> pursekeeper.v1.ListKeySetsResponse
+	7,  // 20: pursekeeper.v1.KeyService.ProposeChange:output_type -> pursekeeper.v1.ChangeResponse
+	7,  // 21: pursekeeper.v1.KeyService.ApproveChange:output_type -> pursekeeper.v1.ChangeResponse
+	7,  // 22: pursekeeper.v1.KeyService.RejectChange:output_type -> pursekeeper.v1.ChangeResponse
+	7,  // 23: pursekeeper.v1.KeyService.CancelChange:output_type -> pursekeeper.v1.ChangeResponse
+	6,  // 24: pursekeeper.v1.KeyService.ListChanges:output_type -> pursekeeper.v1.ListChangesResponse
+	7,  // 25: pursekeeper.v1.KeyService.ReadChange:output_type -> pursekeeper.v1.ChangeResponse
+	11, // 26: pursekeeper.v1.KeyService.ListOfficers:output_type -> pursekeeper.v1.ListOfficersResponse
+	18, // [18:27] is the sub-list for method output_type
+	9,  // [9:18] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_pursekeeper_v1_key_proto_init() }
@@ -471,7 +1511,7 @@ func file_pursekeeper_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pursekeeper_v1_key_proto_rawDesc), len(file_pursekeeper_v1_key_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

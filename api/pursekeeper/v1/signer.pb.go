@@ -318,6 +318,8 @@ const (
 	Evidence_EVIDENCE_SIBLING Evidence = 3
 	// A settlement at the same counter.
 	Evidence_EVIDENCE_SETTLEMENT Evidence = 4
+	// Officers reset the purse, whose card was issued again: nobody will know.
+	Evidence_EVIDENCE_RESET Evidence = 5
 )
 
 // Enum value maps for Evidence.
@@ -328,6 +330,7 @@ var (
 		2: "EVIDENCE_COUNTER",
 		3: "EVIDENCE_SIBLING",
 		4: "EVIDENCE_SETTLEMENT",
+		5: "EVIDENCE_RESET",
 	}
 	Evidence_value = map[string]int32{
 		"EVIDENCE_UNSPECIFIED": 0,
@@ -335,6 +338,7 @@ var (
 		"EVIDENCE_COUNTER":     2,
 		"EVIDENCE_SIBLING":     3,
 		"EVIDENCE_SETTLEMENT":  4,
+		"EVIDENCE_RESET":       5,
 	}
 )
 
@@ -4952,13 +4956,14 @@ const file_pursekeeper_v1_signer_proto_rawDesc = "" +
 	"\x0eSTATE_VERIFIED\x10\x02\x12\x11\n" +
 	"\rSTATE_APPLIED\x10\x03\x12\x15\n" +
 	"\x11STATE_NOT_APPLIED\x10\x04\x12\x16\n" +
-	"\x12STATE_UNDETERMINED\x10\x05*{\n" +
+	"\x12STATE_UNDETERMINED\x10\x05*\x8f\x01\n" +
 	"\bEvidence\x12\x18\n" +
 	"\x14EVIDENCE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fEVIDENCE_TAC\x10\x01\x12\x14\n" +
 	"\x10EVIDENCE_COUNTER\x10\x02\x12\x14\n" +
 	"\x10EVIDENCE_SIBLING\x10\x03\x12\x17\n" +
-	"\x13EVIDENCE_SETTLEMENT\x10\x04*\xe1\x01\n" +
+	"\x13EVIDENCE_SETTLEMENT\x10\x04\x12\x12\n" +
+	"\x0eEVIDENCE_RESET\x10\x05*\xe1\x01\n" +
 	"\aCommand\x12\x17\n" +
 	"\x13COMMAND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12COMMAND_CARD_BLOCK\x10\x01\x12\x1f\n" +

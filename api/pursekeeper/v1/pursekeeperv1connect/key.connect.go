@@ -39,6 +39,22 @@ const (
 	KeyServiceUnlockCardProcedure = "/pursekeeper.v1.KeyService/UnlockCard"
 	// KeyServiceListKeySetsProcedure is the fully-qualified name of the KeyService's ListKeySets RPC.
 	KeyServiceListKeySetsProcedure = "/pursekeeper.v1.KeyService/ListKeySets"
+	// KeyServiceProposeChangeProcedure is the fully-qualified name of the KeyService's ProposeChange
+	// RPC.
+	KeyServiceProposeChangeProcedure = "/pursekeeper.v1.KeyService/ProposeChange"
+	// KeyServiceApproveChangeProcedure is the fully-qualified name of the KeyService's ApproveChange
+	// RPC.
+	KeyServiceApproveChangeProcedure = "/pursekeeper.v1.KeyService/ApproveChange"
+	// KeyServiceRejectChangeProcedure is the fully-qualified name of the KeyService's RejectChange RPC.
+	KeyServiceRejectChangeProcedure = "/pursekeeper.v1.KeyService/RejectChange"
+	// KeyServiceCancelChangeProcedure is the fully-qualified name of the KeyService's CancelChange RPC.
+	KeyServiceCancelChangeProcedure = "/pursekeeper.v1.KeyService/CancelChange"
+	// KeyServiceListChangesProcedure is the fully-qualified name of the KeyService's ListChanges RPC.
+	KeyServiceListChangesProcedure = "/pursekeeper.v1.KeyService/ListChanges"
+	// KeyServiceReadChangeProcedure is the fully-qualified name of the KeyService's ReadChange RPC.
+	KeyServiceReadChangeProcedure = "/pursekeeper.v1.KeyService/ReadChange"
+	// KeyServiceListOfficersProcedure is the fully-qualified name of the KeyService's ListOfficers RPC.
+	KeyServiceListOfficersProcedure = "/pursekeeper.v1.KeyService/ListOfficers"
 )
 
 // KeyServiceClient is a client for the pursekeeper.v1.KeyService service.
@@ -48,6 +64,21 @@ type KeyServiceClient interface {
 	// ListKeySets shows the key sets that the caller may see: every version with its state, check value, boundary, and what came of
 	// the try to take a card key out of it.
 	ListKeySets(context.Context, *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error)
+	// ProposeChange asks the other officers for a change, and answers the bytes that they sign. The caller's client name is its name as an
+	// officer. Of every method below, a refusal that the rules of custody make is `refused` in a normal answer, and recorded.
+	ProposeChange(context.Context, *v1.ProposeChangeRequest) (*v1.ChangeResponse, error)
+	// ApproveChange adds the caller's SSH signature over exactly the change's bytes. The one that makes the quorum has the change executed.
+	ApproveChange(context.Context, *v1.ApproveChangeRequest) (*v1.ChangeResponse, error)
+	// RejectChange ends a change: one officer's no is enough, but none stops the removal of itself.
+	RejectChange(context.Context, *v1.RejectChangeRequest) (*v1.ChangeResponse, error)
+	// CancelChange ends a change by its author's will.
+	CancelChange(context.Context, *v1.CancelChangeRequest) (*v1.ChangeResponse, error)
+	// ListChanges shows change requests in the order of their proposals.
+	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
+	// ReadChange shows one change request.
+	ReadChange(context.Context, *v1.ReadChangeRequest) (*v1.ChangeResponse, error)
+	// ListOfficers shows who decides, with which keys, and how many of them each change takes.
+	ListOfficers(context.Context, *v1.ListOfficersRequest) (*v1.ListOfficersResponse, error)
 }
 
 // NewKeyServiceClient constructs a client for the pursekeeper.v1.KeyService service. By default, it
@@ -73,13 +104,62 @@ func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(keyServiceMethods.ByName("ListKeySets")),
 			connect.WithClientOptions(opts...),
 		),
+		proposeChange: connect.NewClient[v1.ProposeChangeRequest, v1.ChangeResponse](
+			httpClient,
+			baseURL+KeyServiceProposeChangeProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ProposeChange")),
+			connect.WithClientOptions(opts...),
+		),
+		approveChange: connect.NewClient[v1.ApproveChangeRequest, v1.ChangeResponse](
+			httpClient,
+			baseURL+KeyServiceApproveChangeProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ApproveChange")),
+			connect.WithClientOptions(opts...),
+		),
+		rejectChange: connect.NewClient[v1.RejectChangeRequest, v1.ChangeResponse](
+			httpClient,
+			baseURL+KeyServiceRejectChangeProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("RejectChange")),
+			connect.WithClientOptions(opts...),
+		),
+		cancelChange: connect.NewClient[v1.CancelChangeRequest, v1.ChangeResponse](
+			httpClient,
+			baseURL+KeyServiceCancelChangeProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("CancelChange")),
+			connect.WithClientOptions(opts...),
+		),
+		listChanges: connect.NewClient[v1.ListChangesRequest, v1.ListChangesResponse](
+			httpClient,
+			baseURL+KeyServiceListChangesProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ListChanges")),
+			connect.WithClientOptions(opts...),
+		),
+		readChange: connect.NewClient[v1.ReadChangeRequest, v1.ChangeResponse](
+			httpClient,
+			baseURL+KeyServiceReadChangeProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ReadChange")),
+			connect.WithClientOptions(opts...),
+		),
+		listOfficers: connect.NewClient[v1.ListOfficersRequest, v1.ListOfficersResponse](
+			httpClient,
+			baseURL+KeyServiceListOfficersProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ListOfficers")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // keyServiceClient implements KeyServiceClient.
 type keyServiceClient struct {
-	unlockCard  *connect.Client[v1.UnlockCardRequest, v1.UnlockCardResponse]
-	listKeySets *connect.Client[v1.ListKeySetsRequest, v1.ListKeySetsResponse]
+	unlockCard    *connect.Client[v1.UnlockCardRequest, v1.UnlockCardResponse]
+	listKeySets   *connect.Client[v1.ListKeySetsRequest, v1.ListKeySetsResponse]
+	proposeChange *connect.Client[v1.ProposeChangeRequest, v1.ChangeResponse]
+	approveChange *connect.Client[v1.ApproveChangeRequest, v1.ChangeResponse]
+	rejectChange  *connect.Client[v1.RejectChangeRequest, v1.ChangeResponse]
+	cancelChange  *connect.Client[v1.CancelChangeRequest, v1.ChangeResponse]
+	listChanges   *connect.Client[v1.ListChangesRequest, v1.ListChangesResponse]
+	readChange    *connect.Client[v1.ReadChangeRequest, v1.ChangeResponse]
+	listOfficers  *connect.Client[v1.ListOfficersRequest, v1.ListOfficersResponse]
 }
 
 // UnlockCard calls pursekeeper.v1.KeyService.UnlockCard.
@@ -100,6 +180,69 @@ func (c *keyServiceClient) ListKeySets(ctx context.Context, req *v1.ListKeySetsR
 	return nil, err
 }
 
+// ProposeChange calls pursekeeper.v1.KeyService.ProposeChange.
+func (c *keyServiceClient) ProposeChange(ctx context.Context, req *v1.ProposeChangeRequest) (*v1.ChangeResponse, error) {
+	response, err := c.proposeChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApproveChange calls pursekeeper.v1.KeyService.ApproveChange.
+func (c *keyServiceClient) ApproveChange(ctx context.Context, req *v1.ApproveChangeRequest) (*v1.ChangeResponse, error) {
+	response, err := c.approveChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RejectChange calls pursekeeper.v1.KeyService.RejectChange.
+func (c *keyServiceClient) RejectChange(ctx context.Context, req *v1.RejectChangeRequest) (*v1.ChangeResponse, error) {
+	response, err := c.rejectChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CancelChange calls pursekeeper.v1.KeyService.CancelChange.
+func (c *keyServiceClient) CancelChange(ctx context.Context, req *v1.CancelChangeRequest) (*v1.ChangeResponse, error) {
+	response, err := c.cancelChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListChanges calls pursekeeper.v1.KeyService.ListChanges.
+func (c *keyServiceClient) ListChanges(ctx context.Context, req *v1.ListChangesRequest) (*v1.ListChangesResponse, error) {
+	response, err := c.listChanges.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReadChange calls pursekeeper.v1.KeyService.ReadChange.
+func (c *keyServiceClient) ReadChange(ctx context.Context, req *v1.ReadChangeRequest) (*v1.ChangeResponse, error) {
+	response, err := c.readChange.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListOfficers calls pursekeeper.v1.KeyService.ListOfficers.
+func (c *keyServiceClient) ListOfficers(ctx context.Context, req *v1.ListOfficersRequest) (*v1.ListOfficersResponse, error) {
+	response, err := c.listOfficers.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // KeyServiceHandler is an implementation of the pursekeeper.v1.KeyService service.
 type KeyServiceHandler interface {
 	// UnlockCard lifts the lock that repeated MAC1 failures put on a card, and records who lifted it and why.
@@ -107,6 +250,21 @@ type KeyServiceHandler interface {
 	// ListKeySets shows the key sets that the caller may see: every version with its state, check value, boundary, and what came of
 	// the try to take a card key out of it.
 	ListKeySets(context.Context, *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error)
+	// ProposeChange asks the other officers for a change, and answers the bytes that they sign. The caller's client name is its name as an
+	// officer. Of every method below, a refusal that the rules of custody make is `refused` in a normal answer, and recorded.
+	ProposeChange(context.Context, *v1.ProposeChangeRequest) (*v1.ChangeResponse, error)
+	// ApproveChange adds the caller's SSH signature over exactly the change's bytes. The one that makes the quorum has the change executed.
+	ApproveChange(context.Context, *v1.ApproveChangeRequest) (*v1.ChangeResponse, error)
+	// RejectChange ends a change: one officer's no is enough, but none stops the removal of itself.
+	RejectChange(context.Context, *v1.RejectChangeRequest) (*v1.ChangeResponse, error)
+	// CancelChange ends a change by its author's will.
+	CancelChange(context.Context, *v1.CancelChangeRequest) (*v1.ChangeResponse, error)
+	// ListChanges shows change requests in the order of their proposals.
+	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
+	// ReadChange shows one change request.
+	ReadChange(context.Context, *v1.ReadChangeRequest) (*v1.ChangeResponse, error)
+	// ListOfficers shows who decides, with which keys, and how many of them each change takes.
+	ListOfficers(context.Context, *v1.ListOfficersRequest) (*v1.ListOfficersResponse, error)
 }
 
 // NewKeyServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -128,12 +286,68 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(keyServiceMethods.ByName("ListKeySets")),
 		connect.WithHandlerOptions(opts...),
 	)
+	keyServiceProposeChangeHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceProposeChangeProcedure,
+		svc.ProposeChange,
+		connect.WithSchema(keyServiceMethods.ByName("ProposeChange")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceApproveChangeHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceApproveChangeProcedure,
+		svc.ApproveChange,
+		connect.WithSchema(keyServiceMethods.ByName("ApproveChange")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceRejectChangeHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceRejectChangeProcedure,
+		svc.RejectChange,
+		connect.WithSchema(keyServiceMethods.ByName("RejectChange")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceCancelChangeHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceCancelChangeProcedure,
+		svc.CancelChange,
+		connect.WithSchema(keyServiceMethods.ByName("CancelChange")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceListChangesHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceListChangesProcedure,
+		svc.ListChanges,
+		connect.WithSchema(keyServiceMethods.ByName("ListChanges")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceReadChangeHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceReadChangeProcedure,
+		svc.ReadChange,
+		connect.WithSchema(keyServiceMethods.ByName("ReadChange")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceListOfficersHandler := connect.NewUnaryHandlerSimple(
+		KeyServiceListOfficersProcedure,
+		svc.ListOfficers,
+		connect.WithSchema(keyServiceMethods.ByName("ListOfficers")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/pursekeeper.v1.KeyService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case KeyServiceUnlockCardProcedure:
 			keyServiceUnlockCardHandler.ServeHTTP(w, r)
 		case KeyServiceListKeySetsProcedure:
 			keyServiceListKeySetsHandler.ServeHTTP(w, r)
+		case KeyServiceProposeChangeProcedure:
+			keyServiceProposeChangeHandler.ServeHTTP(w, r)
+		case KeyServiceApproveChangeProcedure:
+			keyServiceApproveChangeHandler.ServeHTTP(w, r)
+		case KeyServiceRejectChangeProcedure:
+			keyServiceRejectChangeHandler.ServeHTTP(w, r)
+		case KeyServiceCancelChangeProcedure:
+			keyServiceCancelChangeHandler.ServeHTTP(w, r)
+		case KeyServiceListChangesProcedure:
+			keyServiceListChangesHandler.ServeHTTP(w, r)
+		case KeyServiceReadChangeProcedure:
+			keyServiceReadChangeHandler.ServeHTTP(w, r)
+		case KeyServiceListOfficersProcedure:
+			keyServiceListOfficersHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -149,4 +363,32 @@ func (UnimplementedKeyServiceHandler) UnlockCard(context.Context, *v1.UnlockCard
 
 func (UnimplementedKeyServiceHandler) ListKeySets(context.Context, *v1.ListKeySetsRequest) (*v1.ListKeySetsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ListKeySets is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ProposeChange(context.Context, *v1.ProposeChangeRequest) (*v1.ChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ProposeChange is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ApproveChange(context.Context, *v1.ApproveChangeRequest) (*v1.ChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ApproveChange is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) RejectChange(context.Context, *v1.RejectChangeRequest) (*v1.ChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.RejectChange is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) CancelChange(context.Context, *v1.CancelChangeRequest) (*v1.ChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.CancelChange is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ListChanges is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ReadChange(context.Context, *v1.ReadChangeRequest) (*v1.ChangeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ReadChange is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ListOfficers(context.Context, *v1.ListOfficersRequest) (*v1.ListOfficersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pursekeeper.v1.KeyService.ListOfficers is not implemented"))
 }

@@ -1,4 +1,6 @@
-package config
+// Package strictyaml reads a YAML file that a person wrote as one struct, strictly: an unknown field, a repeated one, or a number that
+// would be read as another than is written is a problem, and every problem has its line. It shows no text of the file.
+package strictyaml
 
 import (
 	"errors"
@@ -13,43 +15,43 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// document is a parsed YAML file: it decodes strictly, and says on which line a field is.
-type document struct {
+// Document is a parsed YAML file: it decodes strictly, and says on which line a field is.
+type Document struct {
 	file *ast.File
 	body ast.Node
 }
 
-// parse refuses all but one document, and a key that is written twice.
-func parse(data []byte) (document, error) {
+// Parse refuses all but one document, and a key that is written twice.
+func Parse(data []byte) (Document, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return document{}, err
+		return Document{}, err
 	}
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		return document{}, errors.New("expected one document with at least one field")
+		return Document{}, errors.New("expected one document with at least one field")
 	}
 	if _, ok := file.Docs[0].Body.(ast.MapNode); !ok {
-		return document{}, errors.New("expected fields with their values")
+		return Document{}, errors.New("expected fields with their values")
 	}
-	return document{file, file.Docs[0].Body}, nil
+	return Document{file, file.Docs[0].Body}, nil
 }
 
-// decode fills a File. The problems are all unknown fields and all numbers that YAML reads as something else than is written,
+// Decode fills the struct that into points to, by its yaml tags. The problems are all unknown fields and all numbers that YAML reads as something else than is written,
 // and the first value that has the wrong type.
-func (d document) decode(into *File) []Problem {
-	problems := unknown(d.body, reflect.TypeFor[File](), "")
+func (d Document) Decode(into any) []Problem {
+	problems := unknown(d.body, reflect.TypeOf(into), "")
 	ast.Walk(numbers{&problems}, d.body)
 	if len(problems) > 0 {
 		return problems
 	}
 	if err := yaml.NodeToValue(d.body, into, yaml.Strict()); err != nil {
-		return []Problem{syntax(err)}
+		return []Problem{Syntax(err)}
 	}
 	return nil
 }
 
-// syntax is an error of the YAML library, without the excerpt of the file that it likes to show.
-func syntax(err error) Problem {
+// Syntax is an error of the YAML library, without the excerpt of the file that it likes to show.
+func Syntax(err error) Problem {
 	var located yaml.Error
 	if !errors.As(err, &located) {
 		return Problem{Reason: err.Error()}
@@ -61,8 +63,8 @@ func syntax(err error) Problem {
 	return p
 }
 
-// line is the line of a field, or of the nearest field around it that is written; 0 for the whole file.
-func (d document) line(field string) int {
+// Line is the line of a field, or of the nearest field around it that is written; 0 for the whole file.
+func (d Document) Line(field string) int {
 	for field != "" {
 		if path, err := yaml.PathString("$." + field); err == nil {
 			if node, err := path.FilterFile(d.file); err == nil && node != nil {

@@ -1,0 +1,117 @@
+package signer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/store"
+)
+
+// ErrNoOffice: this signer's key sets are its configuration's, and no officers decide on them.
+var ErrNoOffice = errors.New("no officers decide on this signer's keys: they are in its configuration")
+
+// mayDecide asks the policy, and answers who the caller is to the office. A denial is recorded before it is returned.
+func (s *Signer) mayDecide(ctx context.Context, caller policy.Caller, op policy.Operation) (custody.Caller, error) {
+	grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: op})
+	if err != nil {
+		denied := audit.Entry{
+			Time: s.now(), Event: audit.Event(op), Client: caller.Name(), Role: caller.Role(), Policy: s.policy.Digest(),
+			Outcome: outcomeDenied, Detail: err.Error(),
+		}
+		if failed := s.Record(ctx, denied); failed != nil {
+			return custody.Caller{}, failed
+		}
+		return custody.Caller{}, err
+	}
+	switch {
+	case !grant.Allows(op, ""):
+		return custody.Caller{}, errNoGrant
+	case s.office == nil:
+		return custody.Caller{}, ErrNoOffice
+	}
+	return custody.Caller{Client: caller.Name(), Role: caller.Role(), Policy: grant.Policy()}, nil
+}
+
+// ProposeChange asks the other officers for a change.
+func (s *Signer) ProposeChange(ctx context.Context, caller policy.Caller, p custody.Proposal) (store.ChangeRequest, error) {
+	by, err := s.mayDecide(ctx, caller, policy.ProposeChange)
+	if err != nil {
+		return store.ChangeRequest{}, err
+	}
+	return s.office.Propose(ctx, by, p)
+}
+
+// ApproveChange adds the caller's signature to a change.
+func (s *Signer) ApproveChange(ctx context.Context, caller policy.Caller, id string, signature []byte) (store.ChangeRequest, error) {
+	by, err := s.mayDecide(ctx, caller, policy.ApproveChange)
+	if err != nil {
+		return store.ChangeRequest{}, err
+	}
+	return s.office.Approve(ctx, by, id, signature)
+}
+
+// RejectChange ends a change by the caller's no.
+func (s *Signer) RejectChange(ctx context.Context, caller policy.Caller, id, reason string) (store.ChangeRequest, error) {
+	by, err := s.mayDecide(ctx, caller, policy.RejectChange)
+	if err != nil {
+		return store.ChangeRequest{}, err
+	}
+	return s.office.Reject(ctx, by, id, reason)
+}
+
+// CancelChange ends a change of the caller's own.
+func (s *Signer) CancelChange(ctx context.Context, caller policy.Caller, id string) (store.ChangeRequest, error) {
+	by, err := s.mayDecide(ctx, caller, policy.CancelChange)
+	if err != nil {
+		return store.ChangeRequest{}, err
+	}
+	return s.office.Cancel(ctx, by, id)
+}
+
+// Changes returns the change requests that f chooses.
+func (s *Signer) Changes(ctx context.Context, caller policy.Caller, f store.RequestFilter) ([]store.ChangeRequest, error) {
+	if _, err := s.mayDecide(ctx, caller, policy.ListChanges); err != nil {
+		return nil, err
+	}
+	return s.office.Requests(ctx, f)
+}
+
+// Change returns one change request.
+func (s *Signer) Change(ctx context.Context, caller policy.Caller, id string) (store.ChangeRequest, error) {
+	if _, err := s.mayDecide(ctx, caller, policy.ReadChange); err != nil {
+		return store.ChangeRequest{}, err
+	}
+	request, _, err := s.office.Request(ctx, id)
+	return request, err
+}
+
+// Officers returns the catalogue as it is now, for its officers and their quorum.
+func (s *Signer) Officers(ctx context.Context, caller policy.Caller) (custody.Catalogue, error) {
+	if _, err := s.mayDecide(ctx, caller, policy.ListOfficers); err != nil {
+		return custody.Catalogue{}, err
+	}
+	return s.office.Catalogue(ctx)
+}
+
+// ApprovalsNeeded is how many approvals a change request needs under the quorum of now; 0 when it is over or nobody may decide.
+func (s *Signer) ApprovalsNeeded(ctx context.Context, r store.ChangeRequest) (int, error) {
+	if s.office == nil || r.State.Over() || r.ID == "" {
+		return 0, nil
+	}
+	change, err := custody.DecodeChange(r.Body)
+	if err != nil {
+		return 0, err
+	}
+	catalogue, err := s.office.Catalogue(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := catalogue.QuorumFor(change)
+	if errors.Is(err, custody.ErrNoQuorum) {
+		return 0, nil
+	}
+	return n, err
+}
