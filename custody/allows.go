@@ -46,6 +46,8 @@ var allowances = map[policy.Operation]perState{
 	policy.VerifyTac:        {Active: Verifies, Deactivated: Verifies, Compromised: Flagged},
 	policy.VerifyTacs:       {Active: Verifies, Deactivated: Verifies, Compromised: Flagged},
 
+	policy.Replay: {Active: Verifies, Deactivated: Verifies, Compromised: Flagged}, // its verdict compares, and the entries say the rest
+
 	policy.SettleLoad: {Active: Settles, Deactivated: Settles},
 
 	policy.PersonaliseCard: {Active: Signs, Deactivated: Replaces},

@@ -25,6 +25,7 @@ var states = map[policy.Operation]string{
 	policy.ConfirmOverdraft:   "-v-vf-",
 	policy.VerifyTac:          "-v-vf-",
 	policy.VerifyTacs:         "-v-vf-",
+	policy.Replay:             "-v-vf-",
 	policy.SignCommand:        "-s----",
 	policy.AuthenticateCard:   "-s----",
 	policy.PersonaliseCard:    "-s-r--",
@@ -41,9 +42,7 @@ var states = map[policy.Operation]string{
 var keyless = []policy.Operation{
 	policy.BeginSettlement, policy.GetTransaction, policy.ListTransactions, policy.UnlockCard, policy.ListKeySets,
 	policy.ProposeChange, policy.ApproveChange, policy.RejectChange, policy.CancelChange, policy.ListChanges, policy.ReadChange,
-	policy.ListOfficers,
-	policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint, policy.ExportEntries,
-	policy.Replay, // which asks KeyState.Verifies itself
+	policy.ListOfficers, policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint, policy.ExportEntries,
 }
 
 func TestWhatEachStateAllows(t *testing.T) {
