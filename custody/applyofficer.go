@@ -203,13 +203,17 @@ func (t TransportChange) checkValue() CheckValue {
 }
 
 // QuorumFor is how many officers other than its author must approve a change under the catalogue. A key that will be in the process's
-// memory needs what its act needs and what policy.AtProcess needs.
+// memory needs what its act needs and what policy.AtProcess needs. Whoever may lower a quorum, or make officers of his own, has it: so
+// quorum.set, officer.add and officer.replace need as many as the act that needs most.
 func (c Catalogue) QuorumFor(change Change) (int, error) {
 	n, ok := c.Quorum.Needs(change.Act)
 	if ok && change.atProcess() {
 		var more int
 		more, ok = c.Quorum.Needs(policy.AtProcess)
 		n = max(n, more)
+	}
+	if slices.Contains([]policy.Act{policy.SetQuorum, policy.AddOfficer, policy.ReplaceOfficer}, change.Act) {
+		n = max(n, c.Quorum.Most())
 	}
 	if !ok {
 		return 0, fmt.Errorf("%w: there is no quorum for %s: no officers are registered", ErrNoQuorum, change.Act)

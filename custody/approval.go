@@ -3,6 +3,7 @@ package custody
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -42,6 +43,17 @@ func ParseOfficerKey(text string) (ssh.PublicKey, error) {
 		}
 	}
 	return key, nil
+}
+
+// bare is the public key that signatures are verified with, whatever its type calls it: who has the private half of an ed25519 key signs as a
+// security key of the same point too, of any application.
+func bare(key ssh.PublicKey) (string, error) {
+	crypto, ok := key.(ssh.CryptoPublicKey)
+	if !ok {
+		return "", fmt.Errorf("officer key: type %s: its public key cannot be read", key.Type())
+	}
+	der, err := x509.MarshalPKIXPublicKey(crypto.CryptoPublicKey())
+	return string(der), err
 }
 
 // OfficerKeyText is the one text of a key that ParseOfficerKey reads.

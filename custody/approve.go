@@ -14,9 +14,9 @@ import (
 // the catalogue alone changes; after the work in the token, before Approve returns, where there is some (ErrToken: it goes on later,
 // see Resume); and of a change that a ceremony executes the request is APPROVED from then on.
 func (o *Office) Approve(ctx context.Context, by Caller, id string, signature []byte) (store.ChangeRequest, error) {
-	purse, reset, err := o.purseOf(ctx, id)
-	if err != nil {
-		return store.ChangeRequest{}, err
+	purse, reset, unfit := o.purseOf(ctx, id)
+	if unfit != nil && Reason(unfit) == "" {
+		return store.ChangeRequest{}, unfit
 	}
 	elsewhere, err := o.signedElsewhere(ctx, by, id, signature)
 	if err != nil {
@@ -38,6 +38,9 @@ func (o *Office) Approve(ctx context.Context, by Caller, id string, signature []
 		}
 		if err := d.allowed(); err != nil {
 			return err
+		}
+		if unfit != nil {
+			return unfit // another node may be able to
 		}
 		d.request.Approvals = append(d.request.Approvals, store.Approval{
 			Officer: officer.Name, Key: officer.Key, Signature: string(canonical), At: wholeSecond(d.now),
@@ -64,7 +67,7 @@ func (d *desk) signed(officer Officer, signature []byte, elsewhere string) ([]by
 		return nil, err
 	}
 	for _, a := range d.request.Approvals {
-		if a.Officer == officer.Name && a.Key == officer.Key {
+		if officer.gave(a) {
 			return nil, fmt.Errorf("%w: %s", ErrApprovedTwice, officer.Name)
 		}
 	}
@@ -144,7 +147,8 @@ func (o *Office) apply(d *desk, made Made, detail string, reset func(*store.Purs
 	return nil
 }
 
-// purseOf is the purse that a change is about, and how it is reset; of any other change there is none.
+// purseOf is the purse that a change is about, and how it is reset; of any other change there is none. That it cannot be reset here is
+// ErrInvalid.
 func (o *Office) purseOf(ctx context.Context, id string) (key store.PurseKey, reset func(*store.Purse) error, err error) {
 	request, change, err := o.Request(ctx, id)
 	if errors.Is(err, ErrUnknown) || err == nil && (change.Act != policy.ResetPurse || request.State.Over()) {
@@ -156,7 +160,10 @@ func (o *Office) purseOf(ctx context.Context, id string) (key store.PurseKey, re
 	if o.ResetPurse == nil {
 		return key, nil, invalid("%s: this service cannot do it", change.Act)
 	}
-	return o.ResetPurse(*change.Purse)
+	if key, reset, err = o.ResetPurse(*change.Purse); err != nil {
+		return store.PurseKey{}, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return key, reset, nil
 }
 
 // mostOthers bounds the other changes that a signature is held against, to say which one it is over.

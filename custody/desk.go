@@ -158,13 +158,13 @@ func (d *desk) officer() (Officer, error) {
 	return officer, nil
 }
 
-// approvals counts the approvals that hold under the catalogue: by officers that are there, with the keys that they have, other than the
-// author, over the bytes as they are. Nothing that was counted before is believed.
+// approvals counts the approvals that hold under the catalogue: by officers that are there, with the keys that they have and since they have
+// them, other than the author, over the bytes as they are. Nothing that was counted before is believed.
 func (d *desk) approvals() (n int) {
 	seen := map[string]bool{d.change.Author: true}
 	for _, a := range d.request.Approvals {
 		officer, there := d.catalogue.Officer(a.Officer)
-		if !there || seen[a.Officer] || officer.Key != a.Key {
+		if !there || seen[a.Officer] || !officer.gave(a) {
 			continue
 		}
 		if _, err := VerifyApproval(d.request.Body, officer.Key, []byte(a.Signature)); err != nil {
@@ -174,6 +174,12 @@ func (d *desk) approvals() (n int) {
 		n++
 	}
 	return n
+}
+
+// gave reports whether an approval is of the officer as it is now. One from before its removal, or from before another key took the place of its
+// key, does not come back with the name and the key.
+func (o Officer) gave(a store.Approval) bool {
+	return a.Officer == o.Name && a.Key == o.Key && !a.At.Before(o.Since)
 }
 
 // enough refuses a request that has too few approvals.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Check is what always holds of a catalogue, whatever officers decide: every officer has a key of its own and there are enough of them for
@@ -56,15 +57,23 @@ func (c Catalogue) checkOfficers() error {
 	if !strictly(c.Officers, func(a, b Officer) int { return cmp.Compare(a.Name, b.Name) }) {
 		return invalid("officers are not each there once, in order")
 	}
-	keys := map[string]string{}
+	keys, names := map[string]string{}, map[string]string{}
 	for _, o := range c.Officers {
-		if _, err := ParseOfficerKey(o.Key); err != nil {
+		key, err := ParseOfficerKey(o.Key)
+		if err != nil {
 			return invalid("officer %s: %v", o.Name, err)
 		}
-		if other, there := keys[o.Key]; there {
+		point, err := bare(key)
+		if err != nil {
+			return invalid("officer %s: %v", o.Name, err)
+		}
+		if other, there := keys[point]; there {
 			return invalid("officers %s and %s have one key", other, o.Name)
 		}
-		keys[o.Key] = o.Name
+		if other, there := names[strings.ToLower(o.Name)]; there {
+			return invalid("officers %s and %s have names that differ in their case alone", other, o.Name)
+		}
+		keys[point], names[strings.ToLower(o.Name)] = o.Name, o.Name
 	}
 	if need := c.Quorum.Most() + 1; len(c.Officers) < need {
 		return invalid("%w: %d officers; a change takes its author and up to %d others", ErrOfficersFew, len(c.Officers), need-1)

@@ -35,7 +35,8 @@ var sentences = map[policy.Act]string{
 }
 
 // Words are a change in plain words, for an officer who is about to sign it: every member, and nothing that a terminal acts on. What
-// a person wrote is quoted, with every character that is not printable, or that turns the line's direction, escaped.
+// a person wrote is quoted, with every character that is not printable, or that turns the line's direction, escaped; and it is broken into short
+// lines, each in quotes, for a terminal that breaks a long one would show its rest as a line of ours.
 func (c Change) Words() string {
 	w := &words{}
 	w.line("%s (%s).", sentences[c.Act], c.Act)
@@ -58,7 +59,7 @@ func (c Change) Words() string {
 		w.some("issuer id", c.Purse.IssuerID)
 		w.field("purse", quoted(c.Purse.Purse))
 	}
-	w.field("reason", quoted(c.Reason))
+	w.prose("reason", c.Reason)
 	w.field("author", quoted(c.Author))
 	w.field("proposed", moment(c.Proposed))
 	w.field("expires", moment(c.Expires)+"; it is executed before, or not at all")
@@ -79,6 +80,29 @@ func (w *words) some(name, value string) {
 	if value != "" {
 		w.field(name, quoted(value))
 	}
+}
+
+// proseWidth is how many columns of what a person wrote stand in one line, beside its quotes: with the field's name before it, it fits into 80.
+const proseWidth = 60
+
+// prose is a field of what a person wrote at length.
+func (w *words) prose(name, text string) {
+	start, width := 0, 0
+	for i, r := range text {
+		columns := len(strconv.QuoteRune(r)) - len("''")
+		if r >= 0x1100 && strconv.IsPrint(r) {
+			columns = 2 // at most: Chinese, Korean, pictures
+		}
+		if width += columns; width > proseWidth {
+			w.field(name, strconv.Quote(text[start:i]))
+			name, start, width = "", i, columns
+		}
+	}
+	if start > 0 {
+		w.field(name, strconv.Quote(text[start:]))
+		return
+	}
+	w.field(name, quoted(text))
 }
 
 // quoted leaves a plain word as it is, and quotes anything else.

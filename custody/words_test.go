@@ -3,6 +3,7 @@ package custody
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,37 @@ func TestWordsEscapeWhatIsHostile(t *testing.T) {
 	change := full()[3]
 	change.Reason = "主密钥轮换"
 	assert.Contains(t, change.Words(), `"主密钥轮换"`, "who writes Chinese reads Chinese")
+}
+
+// A long reason that pretends to be more lines of the words, on a terminal of 80 columns, begins each of its lines with a quote.
+func TestWordsOfLongReasons(t *testing.T) {
+	for _, reason := range []string{
+		"yearly rotation" + strings.Repeat(" ", 47) + "author       bob" + strings.Repeat(" ", 64) + "key          tac version 9",
+		strings.Repeat("\u0000", 100), strings.Repeat("主", 166), strings.Repeat("x", 500), strings.Repeat("\\", 500), strings.Repeat("🔑", 125),
+	} {
+		change := full()[3]
+		change.Reason = reason
+		_, prose, found := strings.Cut(change.Words(), "\n  reason ")
+		require.True(t, found)
+		prose, _, found = strings.Cut(prose, "\n  author ")
+		require.True(t, found)
+		var whole string
+		for n, line := range strings.Split(prose, "\n") {
+			line = strings.TrimSpace(line)
+			text, err := strconv.Unquote(line)
+			require.NoError(t, err, line)
+			whole += text
+			columns := len("  123456789012 ")
+			for _, r := range line {
+				columns++
+				if r >= 0x1100 {
+					columns++
+				}
+			}
+			assert.LessOrEqual(t, columns, 80, "line %d: %s", n, line)
+		}
+		assert.Equal(t, reason, whole)
+	}
 }
 
 func quotedPrintable(r rune) bool {

@@ -122,7 +122,11 @@ func (o *Office) inToken(ctx context.Context, c Catalogue, change Change, attemp
 		}
 		return made, "the token was looked at again: none of them is there", nil
 	case policy.DestroyTransport:
-		if err := o.DestroyTransport(ctx, *c.Transport(change.Transport.Name)); err != nil && !errors.Is(err, hsm.ErrKeyNotFound) {
+		key := c.Transport(change.Transport.Name)
+		if key == nil { // nothing holds a transport key: another change that destroys it was approved beside this one
+			return made, "", invalid("%w: transport key %s is gone", ErrBaseChanged, change.Transport.Name)
+		}
+		if err := o.DestroyTransport(ctx, *key); err != nil && !errors.Is(err, hsm.ErrKeyNotFound) {
 			return made, "", err
 		}
 		return made, "the token was looked at again: it is not there", nil
@@ -248,36 +252,45 @@ func (o *Office) giveUp(ctx context.Context, by Caller, claimed store.ChangeRequ
 	})
 }
 
-// mostOpen bounds the requests that one Resume looks at.
-const mostOpen = 1000
+// openPage is how many open requests Resume reads at once. It looks at all of them: nobody's proposals stand before the work.
+const openPage = 100
 
 // Resume goes on with work in the token that was interrupted: by this node, or by another whose claim is stale; and it ends requests that have
 // expired. It is called when the service starts and again from time to time, and answers what could not be finished yet. It never waits
 // for work that goes on.
 func (o *Office) Resume(ctx context.Context) error {
-	open, err := o.Store.ChangeRequests(ctx, store.RequestFilter{OpenOnly: true, Limit: mostOpen})
-	if err != nil {
-		return err
-	}
-	by := Caller{Client: o.Node}
 	var left error
-	for _, request := range open {
-		switch {
-		case request.State != store.RequestExecuting && !o.Now().Before(request.ExpiresAt):
-			_, err = o.decide(ctx, by, request.ID, store.PurseKey{}, func(d *desk) error {
-				return d.standing(store.RequestOpen, store.RequestApproved)
-			})
-			if errors.Is(err, ErrExpired) || errors.Is(err, ErrNotOpen) {
-				err = nil
-			}
-		case request.State == store.RequestExecuting && o.mayClaim(request):
-			err = o.goOn(ctx, by, request)
-		default:
-			err = nil
+	for after := uint64(0); ; {
+		open, err := o.Store.ChangeRequests(ctx, store.RequestFilter{OpenOnly: true, After: after, Limit: openPage})
+		if err != nil {
+			return errors.Join(left, err)
 		}
-		left = errors.Join(left, err)
+		for _, request := range open {
+			left = errors.Join(left, o.resume(ctx, request))
+			after = request.AuditIndex
+		}
+		if len(open) < openPage {
+			return left
+		}
 	}
-	return left
+}
+
+// resume does what is due of one request that is not over.
+func (o *Office) resume(ctx context.Context, request store.ChangeRequest) error {
+	by := Caller{Client: o.Node}
+	switch {
+	case request.State != store.RequestExecuting && !o.Now().Before(request.ExpiresAt):
+		_, err := o.decide(ctx, by, request.ID, store.PurseKey{}, func(d *desk) error {
+			return d.standing(store.RequestOpen, store.RequestApproved)
+		})
+		if errors.Is(err, ErrExpired) || errors.Is(err, ErrNotOpen) {
+			return nil
+		}
+		return err
+	case request.State == store.RequestExecuting && o.mayClaim(request):
+		return o.goOn(ctx, by, request)
+	}
+	return nil
 }
 
 // mayClaim reports whether a claim is this node's, and not being worked at, or stale.

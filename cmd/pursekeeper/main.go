@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -44,11 +45,20 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "pursekeeper: %v\n", err)
+	fmt.Fprintf(os.Stderr, "pursekeeper: %s\n", said(err))
 	code := exitCode(1)
 	errors.As(err, &code)
 	stop()
 	os.Exit(int(code)) //nolint:gocritic // stop has run
+}
+
+// said is an error for a terminal: a signer that is not the right one words some of them.
+func said(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // exitCode is an error that asks for a process status of its own.

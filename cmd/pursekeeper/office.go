@@ -24,7 +24,7 @@ func (n *node) openOffice() (err error) {
 		return fmt.Errorf("the node's name: %w", err)
 	}
 	n.office, err = custody.NewOffice(custody.Options{
-		Store: n.store, Token: n.token, Node: host + ":" + n.config.SQLite, IssuerLevels: issuerLevels, Check: n.couldServe,
+		Store: n.store, Token: n.token, Node: nodeName(host, n.config), IssuerLevels: issuerLevels, Check: n.couldServe,
 		ResetPurse: func(p custody.PurseChange) (store.PurseKey, func(*store.Purse) error, error) {
 			return n.signer.ResetPurse(p)
 		},
@@ -38,6 +38,10 @@ func (n *node) openOffice() (err error) {
 	})
 	return err
 }
+
+// nodeName is the same after a restart, and another of each node that shares the store, on one host too: a node goes on at once with what it
+// claimed itself, and would fall upon another's work in the token.
+func nodeName(host string, c *config.Config) string { return host + ":" + c.SQLite + "@" + c.Listen }
 
 // couldServe refuses a catalogue that this program, with this token, could not serve.
 func (n *node) couldServe(c custody.Catalogue) error {
