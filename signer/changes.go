@@ -1,8 +1,10 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/custody"
@@ -73,27 +75,55 @@ func (s *Signer) CancelChange(ctx context.Context, caller policy.Caller, id stri
 
 // Changes returns the change requests that f chooses.
 func (s *Signer) Changes(ctx context.Context, caller policy.Caller, f store.RequestFilter) ([]store.ChangeRequest, error) {
-	if _, err := s.mayDecide(ctx, caller, policy.ListChanges); err != nil {
+	by, err := s.mayDecide(ctx, caller, policy.ListChanges)
+	if err != nil {
 		return nil, err
 	}
-	return s.office.Requests(ctx, f)
+	requests, err := s.office.Requests(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return requests, s.shown(ctx, by, policy.ListChanges, fmt.Sprintf("%d changes", len(requests)))
 }
 
 // Change returns one change request.
 func (s *Signer) Change(ctx context.Context, caller policy.Caller, id string) (store.ChangeRequest, error) {
-	if _, err := s.mayDecide(ctx, caller, policy.ReadChange); err != nil {
+	by, err := s.mayDecide(ctx, caller, policy.ReadChange)
+	if err != nil {
 		return store.ChangeRequest{}, err
 	}
 	request, _, err := s.office.Request(ctx, id)
-	return request, err
+	switch {
+	case errors.Is(err, custody.ErrUnknown):
+		return request, cmp.Or(s.looked(ctx, by, policy.ReadChange, outcomeNotFound, ""), err)
+	case err != nil:
+		return request, err
+	}
+	return request, s.shown(ctx, by, policy.ReadChange, "change "+request.ID)
 }
 
 // Officers returns the catalogue as it is now, for its officers and their quorum.
 func (s *Signer) Officers(ctx context.Context, caller policy.Caller) (custody.Catalogue, error) {
-	if _, err := s.mayDecide(ctx, caller, policy.ListOfficers); err != nil {
+	by, err := s.mayDecide(ctx, caller, policy.ListOfficers)
+	if err != nil {
 		return custody.Catalogue{}, err
 	}
-	return s.office.Catalogue(ctx)
+	catalogue, err := s.office.Catalogue(ctx)
+	if err != nil {
+		return custody.Catalogue{}, err
+	}
+	return catalogue, s.shown(ctx, by, policy.ListOfficers, fmt.Sprintf("revision %d", catalogue.Revision))
+}
+
+// shown records a look at what officers decide on, before its answer leaves.
+func (s *Signer) shown(ctx context.Context, by custody.Caller, op policy.Operation, detail string) error {
+	return s.looked(ctx, by, op, outcomeShown, detail)
+}
+
+func (s *Signer) looked(ctx context.Context, by custody.Caller, op policy.Operation, outcome, detail string) error {
+	return s.Record(ctx, audit.Entry{
+		Time: s.now(), Event: audit.Event(op), Client: by.Client, Role: by.Role, Policy: by.Policy, Outcome: outcome, Detail: detail,
+	})
 }
 
 // ApprovalsNeeded is how many approvals a change request needs under the quorum of now; 0 when it is over or nobody may decide.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -126,6 +127,17 @@ func TestChangesOnTheWire(t *testing.T) {
 	officers := w.as("auditor").post(listOfficers, fields{})
 	assert.Len(t, officers.body["officers"], 3)
 	assert.EqualValues(t, 1, officers.body["quorum"])
+
+	looks := map[audit.Event]string{}
+	for _, e := range w.entries() {
+		if e.Client == "auditor" {
+			looks[e.Event] += e.Outcome + " " + e.Detail + ";"
+		}
+	}
+	assert.Equal(t, map[audit.Event]string{
+		"ReadChange": "SHOWN change " + fmt.Sprint(id) + ";NOT_FOUND ;", "ListOfficers": looks["ListOfficers"],
+	}, looks, "every look is recorded")
+	assert.Contains(t, looks["ListOfficers"], "SHOWN revision ")
 }
 
 func cmpNil(v any) any {
