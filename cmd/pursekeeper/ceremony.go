@@ -173,6 +173,9 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 		}
 	}()
 	room.shares = c.shareFlags
+	if err := room.holdAlone(); err != nil {
+		return err
+	}
 	w, err := room.approved(ctx, record.Plan)
 	if err != nil {
 		return err

@@ -61,13 +61,7 @@ func TestACeremonyKilledBetweenTokenAndCatalogue(t *testing.T) {
 		return err
 	}))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(strings.Replace(killedFile, "CHANGE", id, 1)), 0o600))
-	hold := func() *room {
-		command := exec.Command(executable, "ceremony", "run", "c.yaml", "--config", "first.yaml")
-		command.Dir = dir
-		r, err := enterRoom(command)
-		require.NoError(t, err)
-		return r
-	}
+	hold := func() *room { return inRoom(t, dir, "ceremony", "run", "c.yaml", "--config", "first.yaml") }
 
 	r := hold()
 	require.NoError(t, r.play(toTheToken[:strings.LastIndex(toTheToken, "type")]))
@@ -93,6 +87,49 @@ func TestACeremonyKilledBetweenTokenAndCatalogue(t *testing.T) {
 		assert.Len(t, c.KeySet("gd").Keys, 1)
 		return err
 	}))
+}
+
+// inRoom starts the program at a terminal of its own.
+func inRoom(t *testing.T, dir string, arguments ...string) *room {
+	t.Helper()
+	command := exec.Command(executable, arguments...)
+	command.Dir = dir
+	r, err := enterRoom(command)
+	require.NoError(t, err)
+	return r
+}
+
+// The change of one ceremony is not held at two terminals: the second, which is refused by the store in the end, would destroy the key that
+// the first one gave the catalogue.
+func TestOneCeremonyAtATime(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, furnish(dir))
+	var id string
+	require.NoError(t, inOffice(dir, func(o *custody.Office) (err error) {
+		id, err = approve(o, custody.Change{Act: policy.ImportKey, Keys: &custody.KeysChange{Set: "gd", WithoutBackup: true, Keys: []custody.KeyChange{{
+			Name: custody.Name{Kind: keyderive.KindLoad, Version: 1}, Boundary: keyderive.BoundaryToken, KCV: "26C9F7", Components: 2,
+		}}}})
+		return err
+	}))
+	for _, file := range []string{"first", "second"} {
+		text := strings.NewReplacer("CHANGE", id, "record.txt", file+".txt").Replace(killedFile)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file+"-c.yaml"), []byte(text), 0o600))
+	}
+	first := inRoom(t, dir, "ceremony", "run", "first-c.yaml", "--config", "first.yaml")
+	require.NoError(t, first.play(toTheToken[:strings.LastIndex(toTheToken, "type")]))
+	second := inRoom(t, dir, "ceremony", "run", "second-c.yaml", "--config", "first.yaml")
+	refused := second.play("see another ceremony or restore is held over this store")
+	if refused != nil { // so what it would do is seen below
+		_ = second.play(toTheToken[:strings.LastIndex(toTheToken, "type")])
+	}
+	require.NoError(t, first.play("type gd/load/1\nsee written to"))
+	require.NoError(t, first.leave())
+	if refused != nil {
+		_ = second.play("type gd/load/1")
+	}
+	require.Error(t, second.leave())
+	assert.Equal(t, 1, mastersOf(t, dir), "the catalogue has the key")
+	assert.NoError(t, refused)
 }
 
 // mastersOf counts the whole masters of the first token, as another process sees them.
