@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -65,12 +66,13 @@ func TestACeremonyKilledBetweenTokenAndCatalogue(t *testing.T) {
 
 	r := hold()
 	require.NoError(t, r.play(toTheToken[:strings.LastIndex(toTheToken, "type")]))
-	locked := lockStore(t, filepath.Join(dir, "first.db"))
+	locked, err := lockStore(filepath.Join(dir, "first.db"))
+	require.NoError(t, err)
 	require.NoError(t, r.play("type gd/load/1"))
 	eventually(t, "the key is in the token", func() bool { return mastersOf(t, dir) == 1 })
 	require.NoError(t, r.play("signal KILL"))
 	require.Error(t, r.leave())
-	locked()
+	require.NoError(t, locked())
 	require.NoFileExists(t, filepath.Join(dir, "record.txt"))
 	require.NoError(t, inOffice(dir, func(o *custody.Office) error {
 		c, err := o.Catalogue(context.Background())
@@ -156,18 +158,17 @@ func mastersOf(t *testing.T, dir string) (whole int) {
 }
 
 // lockStore keeps every other connection from committing until unlock.
-func lockStore(t *testing.T, file string) (unlock func()) {
-	t.Helper()
+func lockStore(file string) (unlock func() error, err error) {
 	db, err := sql.Open("sqlite", "file:"+file)
-	require.NoError(t, err)
-	one, err := db.Conn(context.Background())
-	require.NoError(t, err)
-	_, err = one.ExecContext(context.Background(), "PRAGMA busy_timeout = 30000; BEGIN IMMEDIATE")
-	require.NoError(t, err)
-	return func() {
-		_, err := one.ExecContext(context.Background(), "ROLLBACK")
-		require.NoError(t, err)
-		require.NoError(t, one.Close())
-		require.NoError(t, db.Close())
+	if err != nil {
+		return nil, err
 	}
+	one, err := db.Conn(context.Background())
+	if err == nil {
+		_, err = one.ExecContext(context.Background(), "PRAGMA busy_timeout = 30000; BEGIN IMMEDIATE")
+	}
+	return func() error {
+		_, err := one.ExecContext(context.Background(), "ROLLBACK")
+		return errors.Join(err, one.Close(), db.Close())
+	}, err
 }

@@ -29,6 +29,8 @@ type strongroom struct {
 	held  *os.File // the lock of holdAlone
 	// shares are how the backup key comes back, in a ceremony that opens copies; and where a new one is kept, if Vault keeps it.
 	shares shareFlags
+	// release lets out what a ceremony made to leave, when its change is applied; nil of most.
+	release func() error
 }
 
 func openPapers(ctx context.Context, path string) (p *papers, err error) {
