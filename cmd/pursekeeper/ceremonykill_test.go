@@ -134,6 +134,28 @@ func TestOneCeremonyAtATime(t *testing.T) {
 	assert.NoError(t, refused)
 }
 
+// The keys that make a terminal quit or stop a program do neither while a component is typed: the one prints stacks, and both leave the echo off.
+func TestQuitAtTheKeyboard(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, furnish(dir))
+	var id string
+	require.NoError(t, inOffice(dir, func(o *custody.Office) (err error) {
+		id, err = approve(o, custody.Change{Act: policy.ImportKey, Keys: &custody.KeysChange{Set: "gd", WithoutBackup: true, Keys: []custody.KeyChange{{
+			Name: custody.Name{Kind: keyderive.KindLoad, Version: 1}, Boundary: keyderive.BoundaryToken, KCV: "26C9F7", Components: 2,
+		}}}})
+		return err
+	}))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(strings.Replace(killedFile, "CHANGE", id, 1)), 0o600))
+	r := inRoom(t, dir, "ceremony", "run", "c.yaml", "--config", "first.yaml")
+	require.NoError(t, r.play("see not shown:"))
+	_, err := r.keyboard.Write([]byte{'Z' - '@', '\\' - '@', '\n'})
+	require.NoError(t, err)
+	require.NoError(t, r.play("see Not taken: character 1 is no hex digit\nsee not shown:\npress ^C"))
+	require.Error(t, r.leave())
+	assert.Contains(t, r.text(), "interrupted")
+	assert.NotContains(t, r.text(), "goroutine")
+}
+
 // mastersOf counts the whole masters of the first token, as another process sees them.
 func mastersOf(t *testing.T, dir string) (whole int) {
 	t.Helper()
