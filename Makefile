@@ -29,7 +29,7 @@ setup:
 	@.ci/setup
 
 test: setup
-	go test -race -count=1 -timeout 20m -json ./... | go run ./internal/house/testlog
+	go test -race -count=1 -timeout 40m -json ./... | go run ./internal/house/testlog
 
 demo: packages
 	go run ./cmd/pursekeeper demo

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
@@ -73,8 +74,8 @@ type Replayed struct {
 type ReplayedEntry struct {
 	Index       uint64
 	Verdict     Verdict
-	Reason      string // of Different: what differs; of NotReplayable: why
-	Event       audit.Event
+	Reason      string      // of Different: what differs; of NotReplayable: why
+	Event       audit.Event // "" with the two below of an entry that was altered, or of a key set that the caller may not use
 	Outcome     string
 	Transaction string
 }
@@ -230,6 +231,11 @@ func (s view) replayOne(ctx context.Context, grants map[string]policy.Grant, r R
 	if e.Time.Before(r.Since) || !r.Until.IsZero() && !e.Time.Before(r.Until) {
 		return true, nil
 	}
+	if !mayJudge(grants, e) {
+		result.Verdict, result.Reason = NotReplayable, blindKeySet
+		answer.Results = append(answer.Results, result)
+		return true, nil
+	}
 	result.Event, result.Outcome, result.Transaction = e.Event, e.Outcome, e.Transaction
 	began := time.Now()
 	f, err := s.compare(ctx, grants, e)
@@ -242,6 +248,12 @@ func (s view) replayOne(ctx context.Context, grants map[string]policy.Grant, r R
 		return true, nil
 	}
 	return true, s.rest(ctx, restShare*time.Since(began))
+}
+
+// mayJudge reports whether the caller may use all key sets that an entry is about. Of one that he may not, a replay says its index and no
+// more: a transaction's id has the card in it.
+func mayJudge(grants map[string]policy.Grant, e audit.Entry) bool {
+	return !slices.ContainsFunc(e.KeySets(), func(set string) bool { return !grants[set].Allows(policy.Replay, set) })
 }
 
 // restShare is how many times as long as it computed a replay then leaves the token alone.

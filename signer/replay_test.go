@@ -21,6 +21,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
+	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // What every kind of entry comes to, by event and outcome. A record of everything replays with nothing different.
@@ -279,7 +280,34 @@ func TestKeysOfAReplay(t *testing.T) {
 	rules, err := policy.New([]policy.Client{{Name: "auditor", Identity: "spiffe://pursekeeper.test/auditor", Role: policy.Auditor, KeySets: []string{"other"}}})
 	require.NoError(t, err)
 	c.policy = rules
-	assert.Equal(t, "KEY_SET", one().Reason)
+	assert.Equal(t, ReplayedEntry{Index: 1, Verdict: NotReplayable, Reason: "KEY_SET"}, one(), "and nothing of it is said")
+}
+
+// Of no event, outcome or batch a replay says anything about a key set that is not the auditor's.
+func TestAReplayOfForeignKeySetsSaysNothing(t *testing.T) {
+	c := newChronicle(t, suite.TDES)
+	about := audit.Entry{Time: c.clock, KeySet: "foreign", Card: "3105228000009999", Transaction: "foreign/3105228000009999/EP/LOAD/0001/00000000", Outcome: "APPROVED"}
+	var all []audit.Entry
+	for _, event := range []audit.Event{"AuthorizeLoad", "GetTransaction", audit.CardLocked, audit.KeyExposure, "NextYear"} {
+		e := about
+		e.Event = event
+		all = append(all, e)
+	}
+	about.Event = "VerifyTacs"
+	about.Batch = &audit.Batch{Items: 1}
+	denied, byKey := about, audit.Entry{Time: c.clock, Event: audit.KeyExposure, Outcome: "APPROVED", Key: &audit.Key{Set: "foreign", Kind: "load", Version: 1}}
+	denied.Outcome = outcomeDenied
+	all = append(all, about, denied, byKey)
+	var first uint64
+	require.NoError(t, c.store.Commit(t.Context(), store.Change{Decide: func(_ *store.Purse, at uint64) ([]audit.Entry, error) {
+		first = at
+		return all, nil
+	}}))
+	results := c.replayAll(ReplayRequest{From: first, To: first + uint64(len(all))})
+	require.Len(t, results, len(all))
+	for i, r := range results {
+		assert.Equal(t, ReplayedEntry{Index: first + uint64(i), Verdict: NotReplayable, Reason: "KEY_SET"}, r)
+	}
 }
 
 // A replay begins and ends at times too.

@@ -52,6 +52,9 @@ type EntriesRequest struct {
 // scanned bounds the entries that one page looks at: where few are chosen, a page has fewer than it may.
 const scanned = 1 << 16
 
+// pagesAtOnce bounds the pages that are made at once, for all callers: each keeps a core busy, up to a second long. Others wait.
+const pagesAtOnce = 2
+
 // longestFilter bounds each word of a filter: it is recorded.
 const longestFilter = 200
 
@@ -148,6 +151,12 @@ type pageEnd struct {
 var errPageFull = errors.New("the page is full")
 
 func (s view) page(ctx context.Context, v sight, q audit.Query, from uint64, limit int) (page []SealedEntry, end pageEnd, err error) {
+	select {
+	case s.listing <- struct{}{}:
+		defer func() { <-s.listing }()
+	case <-ctx.Done():
+		return nil, end, ctx.Err()
+	}
 	c, err := s.sealed.Checkpoint(ctx)
 	if err != nil {
 		return nil, end, err

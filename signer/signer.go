@@ -71,6 +71,7 @@ type service struct {
 	ledger ledger.Ledger
 
 	sealed    SealedRecord
+	listing   chan struct{} // holds one for each page of the sealed record that is read
 	past      Past
 	replaying chan struct{}                              // holds the one replay that runs
 	rest      func(context.Context, time.Duration) error // between the entries of a replay
@@ -83,7 +84,7 @@ func New(c Config) (*Signer, error) {
 	}
 	s := &Signer{reload: c.Reload, office: c.Office, service: &service{
 		policy: c.Policy, store: c.Store, life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
-		sealed: c.Sealed, past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
+		sealed: c.Sealed, listing: make(chan struct{}, pagesAtOnce), past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
 	}}
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
 	if s.life == 0 {

@@ -227,6 +227,13 @@ func TestPruneRefuses(t *testing.T) {
 		"a database with another entry": {func(w *world, _ *archive.Config) {
 			w.edit(`UPDATE audit_entries SET entry = replace(entry, 'APPROVED', 'REFUSED') WHERE idx = 300`)
 		}, "entry 300 of the database is not the one that was sealed"},
+		"a database with an entry less": {func(w *world, _ *archive.Config) {
+			w.edit(`DELETE FROM audit_entries WHERE idx = 300`)
+		}, "entry 300 is missing from the database"},
+		"an archive that is the log": {func(w *world, c *archive.Config) {
+			c.Archive = tiles.Folder(filepath.Join(w.TempDir(), "archive"))
+			require.NoError(w, os.Symlink(string(w.log), string(c.Archive)))
+		}, "is the folder of the log itself"},
 		"a record that cannot be written": {func(_ *world, c *archive.Config) {
 			c.Record = func(context.Context, audit.Entry) error { return store.ErrUnavailable }
 		}, "the store is unavailable"},
@@ -240,7 +247,7 @@ func TestPruneRefuses(t *testing.T) {
 			require.ErrorContains(t, err, test.want)
 			first, n := w.kept()
 			assert.Zero(t, first)
-			assert.GreaterOrEqual(t, n, 1300)
+			assert.GreaterOrEqual(t, n, 1299, "all but the one that is taken away")
 		})
 	}
 }
@@ -327,6 +334,8 @@ func TestCopy(t *testing.T) {
 		w.copy()
 		w.copy()
 	}
+	_, err := archive.Copy(t.Context(), w.log, w.log, w.key)
+	require.ErrorIs(t, err, archive.ErrOneFolder)
 	left, err := filepath.Glob(filepath.Join(string(w.archive), "tile", "*", "*.p", "*"))
 	require.NoError(t, err)
 	for _, partial := range left {

@@ -23,6 +23,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -35,6 +37,9 @@ const copiedAtOnce = 64
 
 // Copy brings the folder to up to the log in from, whose key is given, and verifies it. It returns the checkpoint that both have.
 func Copy(ctx context.Context, from, to tiles.Folder, key note.Verifier) (tiles.Checkpoint, error) {
+	if err := apart(from, to); err != nil {
+		return tiles.Checkpoint{}, err
+	}
 	unlock, err := to.Lock()
 	if err != nil {
 		return tiles.Checkpoint{}, err
@@ -44,6 +49,25 @@ func Copy(ctx context.Context, from, to tiles.Folder, key note.Verifier) (tiles.
 		return tiles.Checkpoint{}, err
 	}
 	return c, nil
+}
+
+// ErrOneFolder: the archive is the log itself, by another name or by the same, and no copy of it.
+var ErrOneFolder = errors.New("is the folder of the log itself")
+
+func apart(log, archive tiles.Folder) error {
+	a, err := os.Stat(string(log))
+	if err != nil {
+		return fmt.Errorf("the log: %w", err)
+	}
+	switch b, err := os.Stat(string(archive)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the archive: %w", err)
+	case os.SameFile(a, b):
+		return fmt.Errorf("the archive %s %w", archive, ErrOneFolder)
+	}
+	return nil
 }
 
 func copyLog(ctx context.Context, from, to tiles.Folder, key note.Verifier) (c tiles.Checkpoint, err error) {
@@ -72,7 +96,7 @@ func copyLog(ctx context.Context, from, to tiles.Folder, key note.Verifier) (c t
 			return c, fmt.Errorf("the log does not begin with the %d entries of the archive: %w", before.Size, err)
 		}
 	}
-	report, err := verifier.Verify(ctx, verifier.Config{Folder: to, Key: key, Saved: had, Signed: signed})
+	report, err := verifier.Verify(ctx, verifier.Config{Folder: to, Key: key, Saved: had, Signed: signed, AnyClock: true})
 	if err != nil {
 		return c, err
 	}
@@ -140,15 +164,12 @@ func copyTiles(ctx context.Context, from, to tiles.Folder, before, size uint64) 
 // ErrDamaged: what is to be archived, or is archived, does not verify.
 var ErrDamaged = errors.New("does not verify")
 
-// held accepts steps of a clock: they are for the auditor, and no reason to keep an entry in the database.
+// held is an error of a log that is not whole. Steps of a clock, which are not looked for, are for the auditor, and no reason to keep an
+// entry in the database.
 func held(what string, r *verifier.Report) error {
-	for _, f := range r.Findings {
-		if f.Kind != verifier.ClockBack {
-			return fmt.Errorf("%s %w: %s: %s (run audit verify)", what, ErrDamaged, f.Kind, f.Text)
-		}
-	}
-	if r.More > 0 {
-		return fmt.Errorf("%s %w: there are more findings than are told apart (run audit verify)", what, ErrDamaged)
+	if !r.Held() {
+		f := r.Findings[0]
+		return fmt.Errorf("%s %w: %s: %s (run audit verify)", what, ErrDamaged, f.Kind, f.Text)
 	}
 	return nil
 }

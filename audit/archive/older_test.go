@@ -31,3 +31,16 @@ func TestPruneWithAnOlderArchive(t *testing.T) {
 	first, _ := w.kept()
 	assert.EqualValues(t, 512, first)
 }
+
+// A clock that was set back often keeps no entry in the database.
+func TestArchiveAndPruneAfterManyStepsOfTheClock(t *testing.T) {
+	w := newWorld(t, 1000)
+	for range 30 {
+		w.epoch = w.epoch.Add(-time.Hour)
+		w.add(10)
+	}
+	w.copy()
+	p, err := archive.Prune(t.Context(), w.config(600))
+	require.NoError(t, err)
+	assert.EqualValues(t, 512, p.Before)
+}

@@ -99,6 +99,9 @@ func (c Config) verify(ctx context.Context) (least tiles.Checkpoint, err error) 
 	if least, err = tiles.OpenCheckpoint(c.Saved, c.Key); err != nil {
 		return least, fmt.Errorf("the saved checkpoint: %w", err)
 	}
+	if err := apart(c.Log, c.Archive); err != nil {
+		return least, err
+	}
 	for _, f := range []struct {
 		name   string
 		folder tiles.Folder
@@ -109,7 +112,7 @@ func (c Config) verify(ctx context.Context) (least tiles.Checkpoint, err error) 
 		} else if f.saved == nil && size.Size >= least.Size {
 			f.saved = c.Saved // an archive may be older than the saved checkpoint: then the log is asked whether it begins with it
 		}
-		report, err := verifier.Verify(ctx, verifier.Config{Folder: f.folder, Key: c.Key, Saved: f.saved})
+		report, err := verifier.Verify(ctx, verifier.Config{Folder: f.folder, Key: c.Key, Saved: f.saved, AnyClock: true})
 		if err != nil {
 			return least, err
 		}
@@ -143,7 +146,11 @@ func (c Config) compare(ctx context.Context, from uint64, bound tiles.Checkpoint
 		if e.Index >= most {
 			return false
 		}
-		if e.Altered {
+		switch {
+		case e.Archived: // entries before the mark alone may be gone
+			bad = fmt.Errorf("entry %d is missing from the database, and was not pruned: nothing is pruned", e.Index)
+			return false
+		case e.Altered:
 			bad = fmt.Errorf("entry %d of the database is not the one that was sealed: nothing is pruned", e.Index)
 			return false
 		}

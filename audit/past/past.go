@@ -29,6 +29,8 @@ type Entry struct {
 	Line  []byte // its encoding; with Altered what was found in its place, which may be nothing
 	// Altered: it is not the entry that was sealed at this index.
 	Altered bool
+	// Archived: the database does not have it, the sealed log does.
+	Archived bool
 }
 
 // ErrNotSealed: there is no checkpoint, or the index is not under it.
@@ -164,7 +166,7 @@ func (r *Reader) archived(c tiles.Checkpoint, from uint64, entries []Entry) erro
 	}
 	for i := range entries {
 		if entries[i].Line == nil {
-			entries[i].Line = lines[from%tiles.Width+uint64(i)]
+			entries[i].Line, entries[i].Archived = lines[from%tiles.Width+uint64(i)], true
 		}
 	}
 	return nil

@@ -105,7 +105,7 @@ type Status struct {
 // Unsealed is the number of entries that wait.
 func (s Status) Unsealed() uint64 { return s.Entries - min(s.Sealed, s.Entries) }
 
-// Sealer seals. One goroutine calls Run; Status may be called by any.
+// Sealer seals. One goroutine calls Run; Status and Cosigned may be called by any.
 type Sealer struct {
 	config Config
 
@@ -118,9 +118,13 @@ type Sealer struct {
 	log     *log   // nil before it is opened, and after an error: then all is read anew
 	busy    bool   // that entries come fast, by the last round
 	suspect uint64 // a bundle to compare first: one that was not what was sealed
-	alarmed bool   // that it is late
 
 	publishing sync.Mutex // held while the checkpoint's file is replaced
+	ended      bool       // guarded by publishing: the folder may be another's now
+
+	reporting sync.Mutex // guards the two below, and is held while a new status is made
+	reported  time.Time
+	alarmed   bool // that it is late
 
 	mu     sync.Mutex // guards status
 	status Status
@@ -140,19 +144,25 @@ func New(config Config) *Sealer {
 	return &Sealer{config: config, lease: audit.Lease{Holder: config.Holder}}
 }
 
-// Status returns how the sealing stands after the last round.
+// Status returns how the sealing stands: after the last round, and what waits at most a second or two ago, however long a round takes.
 func (s *Sealer) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status
 }
 
-// Cosigned adds a witness's signature lines to the published checkpoint, when it still is the one that they are of. Any goroutine may call
-// it while Run runs.
-func (s *Sealer) Cosigned(c tiles.Checkpoint, w *tiles.Witness, lines string) error {
+// ErrEnded is the error of a signature that comes after the sealer gave its folder back.
+var ErrEnded = errors.New("the sealer has ended")
+
+// Cosigned adds a witness's signature line to the published checkpoint, when it still is the one that it is of. Any goroutine may call it;
+// after Run it is ErrEnded.
+func (s *Sealer) Cosigned(c tiles.Checkpoint, w *tiles.Witness, line string) error {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
-	return s.config.Folder.AddCosignature(c, w, lines)
+	if s.ended {
+		return ErrEnded
+	}
+	return s.config.Folder.AddCosignature(c, w, line)
 }
 
 func (s *Sealer) publish(signed string) error {
@@ -167,8 +177,11 @@ func (s *Sealer) tell(signed string) {
 	}
 }
 
-// Run seals until ctx ends, then seals what is there, and gives the lease back.
+// Run seals until ctx ends, then seals what is there, and gives the lease back. It runs once.
 func (s *Sealer) Run(ctx context.Context) {
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(ctx) })
+	defer watching.Wait()
 	for ctx.Err() == nil {
 		began := time.Now()
 		more, err := s.round(ctx)
@@ -207,6 +220,9 @@ func (s *Sealer) end(ctx context.Context) (err error) {
 	if s.lease.Fence != 0 {
 		_, err = s.config.Record.TakeSealing(ctx, s.lease, time.Now(), 0)
 	}
+	s.publishing.Lock()
+	s.ended = true
+	s.publishing.Unlock()
 	if s.unlock != nil {
 		err = errors.Join(err, s.unlock())
 		s.unlock = nil
@@ -275,27 +291,32 @@ func (s *Sealer) hold(ctx context.Context) (err error) {
 	return nil
 }
 
-// report keeps the status, and says once what is new in it.
+// report keeps how a round ended, and says once what is new in it.
 func (s *Sealer) report(ctx context.Context, err error) {
-	standby := errors.Is(err, audit.ErrLeaseHeld)
-	now := Status{Holder: err == nil, Err: err}
-	if standby {
-		now.Err = nil
-	}
-	sealed, entries, readErr := s.config.Record.Sealing(ctx)
+	s.reporting.Lock()
+	defer s.reporting.Unlock()
+	s.reported = time.Now()
 	before := s.Status()
-	if readErr != nil {
-		now.Sealed, now.Entries, now.Oldest = before.Sealed, before.Entries, before.Oldest
-	} else {
-		now.Sealed, now.Entries = sealed.Size, entries
-		if now.Unsealed() > 0 {
-			now.Oldest = s.dated(ctx, sealed.Size)
-		}
+	now := before
+	now.Holder, now.Err = err == nil, err
+	if errors.Is(err, audit.ErrLeaseHeld) {
+		now.Err = nil // another node seals
 	}
 	if now.Err != nil && (before.Err == nil || before.Err.Error() != now.Err.Error()) {
 		s.config.Log.Error("the record is not sealed", "error", now.Err)
 		if errors.Is(now.Err, ErrRefused) {
 			s.config.Alarm(audit.SealingRefused)
+		}
+	}
+	s.count(ctx, now)
+}
+
+// count completes a status by what waits, says once that it waits for long, and keeps it. Its caller holds reporting.
+func (s *Sealer) count(ctx context.Context, now Status) {
+	if sealed, entries, err := s.config.Record.Sealing(ctx); err == nil {
+		now.Sealed, now.Entries, now.Oldest = sealed.Size, entries, time.Time{}
+		if now.Unsealed() > 0 {
+			now.Oldest = s.dated(ctx, sealed.Size)
 		}
 	}
 	isLate := !now.Oldest.IsZero() && time.Since(now.Oldest) > late
@@ -307,6 +328,27 @@ func (s *Sealer) report(ctx context.Context, err error) {
 	s.mu.Lock()
 	s.status = now
 	s.mu.Unlock()
+}
+
+// watched is how old a status may be before it is made anew without a round.
+const watched = time.Second
+
+// watch counts what waits while a round does not end, as on a disk that answers no more: whoever waits says nothing himself.
+func (s *Sealer) watch(ctx context.Context) {
+	tick := time.NewTicker(watched)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		s.reporting.Lock()
+		if time.Since(s.reported) > watched {
+			s.count(ctx, s.Status())
+		}
+		s.reporting.Unlock()
+	}
 }
 
 // dated is the time of an entry; zero where it cannot be read.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -291,6 +292,47 @@ func TestWhatIsAwayComesBack(t *testing.T) {
 	assert.Equal(t, 1, a.of(audit.SealingLate))
 	stop()
 	<-ended
+}
+
+// A disk that answers no more is an alarm, and counted, although the round that waits for it says nothing: here the checkpoint is a pipe that
+// nobody writes to.
+func TestADiskThatHangs(t *testing.T) {
+	p := place(t.TempDir())
+	s := p.open(t)
+	require.NoError(t, os.MkdirAll(string(p.folder()), 0o755))
+	pipe := filepath.Join(string(p.folder()), "checkpoint")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	require.NoError(t, s.Commit(t.Context(), store.Change{Decide: func(*store.Purse, uint64) ([]audit.Entry, error) {
+		return []audit.Entry{{Time: time.Now().Add(-time.Minute), Event: audit.Started, Outcome: "OK"}}, nil
+	}}))
+	var a alarms
+	sealing := sealer.New(config(p, s, &a))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { sealing.Run(ctx); close(ended) }()
+	late := assert.Eventually(t, func() bool { return a.of(audit.SealingLate) == 1 }, 30*time.Second, time.Millisecond)
+	if late {
+		status := sealing.Status()
+		assert.EqualValues(t, 1, status.Unsealed())
+		assert.WithinDuration(t, time.Now().Add(-time.Minute), status.Oldest, 30*time.Second)
+	}
+	writer, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	require.Eventually(t, func() bool { return sealing.Status().Sealed == 1 }, 30*time.Second, time.Millisecond)
+	assert.Equal(t, 1, a.of(audit.SealingLate), "said once")
+	stop()
+	<-ended
+	c, err := tiles.OpenCheckpoint(checkpoint(t, p.folder()), verifierKey(t))
+	require.NoError(t, err)
+	require.ErrorIs(t, sealing.Cosigned(c, nil, "after its end"), sealer.ErrEnded)
+}
+
+func verifierKey(t *testing.T) note.Verifier {
+	t.Helper()
+	_, k, err := key(1)
+	require.NoError(t, err)
+	return k
 }
 
 // Two sealers of one host do not share a folder.

@@ -130,31 +130,32 @@ func (f Folder) PublishCosigned(w *Witness, signed string) error {
 	return f.syncFolders(map[string]bool{"cosigned": true, ".": true})
 }
 
-// AddCosignature adds a witness's signature lines to the published checkpoint, in place of earlier ones of his, when it still is the one that
-// they are of. Only who publishes checkpoints may call it, and not while he does.
-func (f Folder) AddCosignature(c Checkpoint, w *Witness, lines string) error {
+// AddCosignature adds a witness's signature line to the published checkpoint, in place of an earlier one of his, when it still is the one that
+// it is of. Only who publishes checkpoints may call it, and not while he does.
+func (f Folder) AddCosignature(c Checkpoint, w *Witness, line string) error {
 	signed, err := f.Checkpoint()
 	rest, same := strings.CutPrefix(string(signed), c.Text()+"\n")
 	if err != nil || !same {
 		return err
 	}
 	next := c.Text() + "\n"
-	for line := range strings.Lines(rest) {
-		if !w.signed(line) {
-			next += line
+	for had := range strings.Lines(rest) {
+		if !w.signed(had) {
+			next += had
 		}
 	}
-	return f.PublishCheckpoint(next + lines)
+	return f.PublishCheckpoint(next + line)
 }
 
-// Lines are the signature lines of a text that name the witness and his key; others are left out, unread. They are not verified.
-func (w *Witness) Lines(text string) (lines string) {
+// Line is the first signature line of a text that names the witness and his key; all others are left out, unread. It is not verified. One
+// is all that a key has to say: a note with too many is none, so who could add more could make an end of the checkpoint.
+func (w *Witness) Line(text string) string {
 	for line := range strings.Lines(text) {
 		if w.signed(line) {
-			lines += line
+			return line
 		}
 	}
-	return lines
+	return ""
 }
 
 func (w *Witness) signed(line string) bool {

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/pursekeeper/pursekeeper/audit"
 )
 
 // Folder is a log's folder.
@@ -17,20 +20,56 @@ type Folder string
 
 const checkpointName = "checkpoint"
 
+// largestNote is the most bytes of a signed note, as package note reads one.
+const largestNote = 1_000_000
+
 func (f Folder) place(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
 
 // Read returns what a tile or bundle has. A partial one that is not there any more is taken from its full one, as tlog-tiles
 // says. The error is fs.ErrNotExist where it is missing.
 func (f Folder) Read(t Tile) ([]byte, error) {
-	data, err := os.ReadFile(f.place(t.Path()))
+	data, err := f.readAtMost(t.Path(), t.largest())
 	if errors.Is(err, fs.ErrNotExist) && t.Partial() {
-		full, fullErr := os.ReadFile(f.place(t.Full().Path()))
+		full, fullErr := f.readAtMost(t.Full().Path(), t.Full().largest())
 		if fullErr != nil {
 			return nil, err
 		}
 		return t.first(full)
 	}
 	return data, err
+}
+
+// largest is the most bytes that a tile or bundle of the width is read of: what one entry more than it has may need, for SplitBundle to say so.
+func (t Tile) largest() int64 {
+	if t.Level == entriesLevel {
+		return int64(t.Width+1) * (2 + audit.MaxSize)
+	}
+	return int64(t.Width+1) * tlog.HashSize
+}
+
+// ErrTooLarge is the error of a file that is larger than what it should be may be. Who serves a log does not say how much memory it takes to
+// read it.
+var ErrTooLarge = errors.New("is larger than such a file may be")
+
+func (f Folder) readAtMost(name string, most int64) ([]byte, error) {
+	file, err := os.Open(f.place(name))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // read only
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var data bytes.Buffer
+	data.Grow(int(min(info.Size(), most)) + bytes.MinRead)
+	if _, err := data.ReadFrom(io.LimitReader(file, most+1)); err != nil {
+		return nil, err
+	}
+	if int64(data.Len()) > most {
+		return nil, fmt.Errorf("%s %w: %d bytes", name, ErrTooLarge, most)
+	}
+	return data.Bytes(), nil
 }
 
 // first cuts a full tile or bundle to the tile's width.
@@ -81,7 +120,7 @@ func (f Folder) Entries(t Tile) ([][]byte, error) {
 func (f Folder) Checkpoint() ([]byte, error) { return f.read(checkpointName) }
 
 func (f Folder) read(name string) ([]byte, error) {
-	signed, err := os.ReadFile(f.place(name))
+	signed, err := f.readAtMost(name, largestNote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

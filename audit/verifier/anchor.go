@@ -63,7 +63,21 @@ func (v *verification) kept() ([][]byte, error) {
 	return all, nil
 }
 
-// witnesses finds what each witness signed: the published checkpoint, or the newest that is kept of his.
+// cosigned is the larger of the checkpoints that a witness signed: of the published one and the newest that is kept of his. Who serves an old
+// checkpoint, with his signature of that time, may have left the newer.
+func (v *verification) cosigned(published, kept []byte, w *tiles.Witness) (c tiles.Checkpoint, at time.Time, err error) {
+	c, at, err = tiles.OpenCosigned(published, v.Key, w)
+	if kept == nil {
+		return c, at, err
+	}
+	other, then, keptErr := tiles.OpenCosigned(kept, v.Key, w)
+	if errors.Is(err, tiles.ErrNotCosigned) || err == nil && keptErr == nil && other.Size > c.Size {
+		return other, then, keptErr
+	}
+	return c, at, err
+}
+
+// witnesses finds what each witness signed.
 func (v *verification) witnesses(published []byte, kept [][]byte) {
 	if len(v.Witnesses) == 0 {
 		return
@@ -73,10 +87,7 @@ func (v *verification) witnesses(published []byte, kept [][]byte) {
 	}
 	var missing []error
 	for i, w := range v.Witnesses {
-		c, at, err := tiles.OpenCosigned(published, v.Key, w)
-		if errors.Is(err, tiles.ErrNotCosigned) && kept[i] != nil {
-			c, at, err = tiles.OpenCosigned(kept[i], v.Key, w)
-		}
+		c, at, err := v.cosigned(published, kept[i], w)
 		if err != nil {
 			missing = append(missing, err)
 			continue
@@ -107,22 +118,32 @@ func (v *verification) witnessed() (size uint64, at time.Time) {
 	return all[v.Quorum-1].Checkpoint.Size, at
 }
 
-// unchecked says what cannot be known without a saved checkpoint.
+// unchecked says what could not be known: all that a saved checkpoint or witnesses show without them, and with them what came later.
 func (v *verification) unchecked() {
 	r := v.report
 	size, at := v.witnessed()
-	if size == 0 {
-		r.Unchecked = append(r.Unchecked,
-			"that the tail was not cut, nor an old checkpoint served as new: the log may have had more entries",
-			"that the log was not rewritten as a whole, with the database, and signed again by who has the key",
-			"that nobody was shown another log of the same size (a fork)")
+	if r.Saved != nil {
+		size = max(size, r.Saved.Size)
+	}
+	say := func(format string, values ...any) { r.Unchecked = append(r.Unchecked, fmt.Sprintf(format, values...)) }
+	switch {
+	case size == 0:
+		say("that the tail was not cut, nor an old checkpoint served as new: the log may have had more entries")
+		say("that the log was not rewritten as a whole, with the database, and signed again by who has the key")
+		say("that nobody was shown another log of the same size (a fork)")
 		return
+	case at.IsZero():
+		say("that the log had no more entries after the saved checkpoint than it has here: a tail that was cut behind it, or a checkpoint that is old " +
+			"but no older, does not show")
+	case v.WitnessedSince.IsZero():
+		say("that the tail was not cut, nor an old checkpoint served as new: the witnesses signed last at %s, and the log may have had more "+
+			"entries since", at.Format(time.RFC3339))
 	}
-	if v.WitnessedSince.IsZero() {
-		r.Unchecked = append(r.Unchecked, fmt.Sprintf("that the tail was not cut, nor an old checkpoint served as new: the witnesses signed last at %s, "+
-			"and the log may have had more entries since", at.Format(time.RFC3339)))
-	}
-	if size < r.Checkpoint.Size {
-		r.Unchecked = append(r.Unchecked, fmt.Sprintf("that the entries from %d on are the same for all: not enough witnesses have signed them yet", size))
+	switch {
+	case size >= r.Checkpoint.Size:
+	case at.IsZero():
+		say("that the entries from %d on are the same for all, and always were: they came after the saved checkpoint", size)
+	default:
+		say("that the entries from %d on are the same for all: not enough witnesses have signed them yet", size)
 	}
 }

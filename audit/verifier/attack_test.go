@@ -112,6 +112,10 @@ var attacks = []attack{
 	{name: "cut a file short", kind: verifier.Malformed, saved: verifier.Malformed, words: "ends within an entry", do: func(l *logged) {
 		require.NoError(l, os.Truncate(l.place(middle), 1000))
 	}},
+	{name: "serve a bundle without an end", kind: verifier.Malformed, saved: verifier.Malformed, words: "tile/entries/001 is larger than such a file may be",
+		do: func(l *logged) { require.NoError(l, os.Truncate(l.place(middle), 1<<40)) }},
+	{name: "serve a tile without an end", kind: verifier.Malformed, saved: verifier.Malformed, words: "tile/0/001 is larger than such a file may be",
+		do: func(l *logged) { require.NoError(l, os.Truncate(l.place(tiles.Tile{Index: 1, Width: 256}), 1<<40)) }},
 	{name: "cut the tail off and serve the old checkpoint", saved: verifier.CutOrOld, words: "the log has 300 entries, the saved checkpoint 600",
 		do: func(l *logged) {
 			old := l.copy(l.T)
@@ -188,7 +192,9 @@ func TestAttacks(t *testing.T) {
 			if a.kind == "" {
 				assert.Len(t, with.Findings, 1)
 			}
-			assert.Empty(t, with.Unchecked)
+			if with.Saved != nil {
+				assert.Contains(t, strings.Join(with.Unchecked, "\n"), "after the saved checkpoint", "it says what it cannot know")
+			}
 		})
 	}
 }
@@ -259,6 +265,37 @@ func TestAnHonestLogHolds(t *testing.T) {
 	assert.True(t, report.Held())
 	assert.Contains(t, strings.Join(report.Unchecked, "\n"), "tail was not cut")
 	assert.NotZero(t, report.Tiles)
+}
+
+// A saved checkpoint shows nothing of what came after it, and the report says so.
+func TestWhatASavedCheckpointDoesNotShow(t *testing.T) {
+	l := newLog(t, 300)
+	saved := l.checkpoint()
+	for name, entries := range map[string]int{"the same size": 0, "longer": 50} {
+		t.Run(name, func(t *testing.T) {
+			l := l.copy(t)
+			if entries > 0 {
+				l.db.add(t, entries)
+				l.seal()
+			}
+			report := l.verify(saved)
+			require.True(t, report.Held(), "%v", report.Findings)
+			unchecked := strings.Join(report.Unchecked, "\n")
+			assert.Contains(t, unchecked, "no more entries after the saved checkpoint than it has here")
+			if entries > 0 {
+				assert.Contains(t, unchecked, "the entries from 300 on are the same for all")
+			} else {
+				assert.NotContains(t, unchecked, "the same for all")
+			}
+			assert.NotContains(t, unchecked, "rewritten as a whole")
+		})
+	}
+	// One of no entry shows nothing at all.
+	none, err := tiles.Checkpoint{Origin: l.key.Name(), Root: tiles.RootOf(nil)}.Sign(l.signer)
+	require.NoError(t, err)
+	report := l.verify([]byte(none))
+	require.True(t, report.Held(), "%v", report.Findings)
+	assert.Len(t, report.Unchecked, 3)
 }
 
 // A step of the clock that the auditor knows of is no finding; another one still is.

@@ -82,7 +82,7 @@ func (w *one) post(ctx context.Context, c tiles.Checkpoint, signed string, old u
 	}
 	switch answer.StatusCode {
 	case http.StatusOK:
-		if lines = w.Key.Lines(string(text)); lines == "" {
+		if lines = w.Key.Line(string(text)); lines == "" {
 			err = errors.New("the witness answered no signature by his key")
 		}
 		return lines, err

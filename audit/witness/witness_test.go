@@ -1,6 +1,8 @@
 package witness_test
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -154,6 +156,15 @@ func TestAnOldCheckpointServedAsNew(t *testing.T) {
 	require.Len(t, report.Unchecked, 1)
 	assert.Contains(t, report.Unchecked[0], "an old checkpoint served as new")
 
+	// Who leaves the newer one that the witness signed is found out by it.
+	newer, err := n.folder.Cosigned(keyOf(t, w))
+	require.NoError(t, err)
+	require.NoError(t, served.folder.PublishCosigned(keyOf(t, w), string(newer)))
+	left := served.verify(c)
+	require.Len(t, left.Findings, 1)
+	assert.Equal(t, verifier.CutOrOld, left.Findings[0].Kind)
+	require.NoError(t, served.folder.PublishCosigned(keyOf(t, w), string(kept)))
+
 	c.WitnessedSince = report.Witnessed[0].Time.Add(time.Second)
 	report = served.verify(c)
 	require.Len(t, report.Findings, 1)
@@ -208,7 +219,7 @@ func TestAnswersThatAreNoCosignature(t *testing.T) {
 	other := newNode(t, w)
 	other.db.record(t, 5, "REFUSED")
 	other.signed(5)
-	elsewhere := keyOf(t, w).Lines(w.Latest(other.key.Name()))
+	elsewhere := keyOf(t, w).Line(w.Latest(other.key.Name()))
 	require.NotEmpty(t, elsewhere)
 	for _, test := range []struct {
 		name, says string
@@ -242,6 +253,42 @@ func TestAnswersThatAreNoCosignature(t *testing.T) {
 			assert.Empty(t, kept)
 		})
 	}
+}
+
+// A witness may say his signature more often than once: one line of it is kept. A checkpoint with a hundred is none to whoever reads it,
+// the sealer and its auditors too.
+func TestAWitnessThatRepeatsHimself(t *testing.T) {
+	talks, other := witnesstest.Start(t, "witness.example/a"), witnesstest.Start(t, "witness.example/b")
+	server := httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		talks.Config.Handler.ServeHTTP(answer, r)
+		out.WriteHeader(answer.Code)
+		said := answer.Body.String()
+		if answer.Code == http.StatusOK {
+			name, _, _ := strings.Cut(strings.TrimPrefix(said, "— "), " ")
+			for i := range byte(98) {
+				raw := binary.BigEndian.AppendUint32(nil, keyOf(t, talks).KeyHash())
+				said += "— " + name + " " + base64.StdEncoding.EncodeToString(append(raw, i)) + "\n"
+			}
+		}
+		_, _ = out.Write([]byte(said))
+	}))
+	t.Cleanup(server.Close)
+	n := newLog(t)
+	talks.Know(n.key)
+	other.Know(n.key)
+	n.run(append(configured(t, []*witnesstest.Witness{other}), witness.Witness{Name: "talks", URL: server.URL, Key: keyOf(t, talks), HTTP: server.Client()}), time.Minute)
+	n.db.record(t, 5, "APPROVED")
+	n.signed(5)
+	require.Eventually(t, func() bool {
+		for _, w := range []*witnesstest.Witness{talks, other} {
+			if _, _, err := tiles.OpenCosigned(n.checkpoint(), n.key, keyOf(t, w)); err != nil {
+				return false
+			}
+		}
+		return true
+	}, time.Minute, time.Millisecond, "%s", n.checkpoint())
+	assert.Equal(t, 3, strings.Count(string(n.checkpoint()), "— "))
 }
 
 func startsWith(r *http.Request, text string) bool {

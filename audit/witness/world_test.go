@@ -115,9 +115,9 @@ func configured(t *testing.T, witnesses []*witnesstest.Witness) (all []witness.W
 	for i, w := range witnesses {
 		key, err := tiles.ParseWitness(w.VerifierKey())
 		require.NoError(t, err)
-		client := w.Client()
+		client := *w.Client() // which others use at the same time
 		client.CheckRedirect = witness.NoRedirect
-		all = append(all, witness.Witness{Name: fmt.Sprintf("w%d", i), URL: w.URL + "/", Key: key, HTTP: client})
+		all = append(all, witness.Witness{Name: fmt.Sprintf("w%d", i), URL: w.URL + "/", Key: key, HTTP: &client})
 	}
 	return all
 }

@@ -166,8 +166,12 @@ func printReport(out io.Writer, r *verifier.Report, key note.Verifier, took time
 	for _, not := range r.Unchecked {
 		fmt.Fprintf(out, "NOT CHECKED  %s\n", not)
 	}
-	if r.Saved == nil && len(r.Unchecked) > 0 {
+	switch {
+	case len(r.Unchecked) == 0:
+	case r.Saved == nil:
 		fmt.Fprintln(out, "             A checkpoint saved before, elsewhere, checks these: --checkpoint SAVED. Save today's for the next time.")
+	default:
+		fmt.Fprintln(out, "             A newer checkpoint, saved elsewhere or signed by a witness, checks more. Save today's for the next time.")
 	}
 	fmt.Fprintf(out, "read         %d entries, %d tiles, in %v\n", r.Entries, r.Tiles, took.Round(time.Millisecond))
 }
@@ -245,7 +249,7 @@ func (c *auditCheckProofCmd) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s\nheld         it is entry %d of %d of the log %s, as its key signed\n", proof.Entry, proof.Index, checkpoint.Size, checkpoint.Origin)
+	fmt.Printf("%s\nheld         it is entry %d of %d of the log %s, as its key signed\n", printable(string(proof.Entry)), proof.Index, checkpoint.Size, checkpoint.Origin)
 	fmt.Println("NOT CHECKED  that others are shown the same log: compare the checkpoint with one that was saved elsewhere")
 	return nil
 }

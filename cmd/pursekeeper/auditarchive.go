@@ -68,6 +68,9 @@ func (c *auditPruneCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if _, err := os.Stat(cfg.SQLite); err != nil { // none is made here
+		return fmt.Errorf("the database: %w", err)
+	}
 	database, err := store.OpenSQLite(ctx, cfg.SQLite)
 	if err != nil {
 		return err

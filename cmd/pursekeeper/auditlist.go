@@ -168,7 +168,10 @@ func (c *auditShowCmd) Run(ctx context.Context) error {
 	if err := encoder.Encode(json.RawMessage(line)); err != nil {
 		return err
 	}
-	fmt.Printf("entry %d\n%s", *c.Index, pretty.String())
+	fmt.Printf("entry %d\n", *c.Index)
+	for shown := range strings.Lines(pretty.String()) {
+		fmt.Println(printable(strings.TrimSuffix(shown, "\n")))
+	}
 	return nil
 }
 

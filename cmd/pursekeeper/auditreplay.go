@@ -66,26 +66,47 @@ func (c *auditReplayCmd) Run(ctx context.Context) error {
 		return err
 	}
 	progress := newReplayProgress(os.Stderr, c.Quiet, c.To)
+	err = c.replay(ctx, auditor, state, progress.show)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	state.print(os.Stdout)
+	if c.To.index > state.Next {
+		fmt.Printf("NOT REPLAYED     from entry %d on: nothing more is sealed\n", state.Next)
+	}
+	if state.Different > 0 {
+		return errDifferent
+	}
+	return nil
+}
+
+// replayer is the signer as a replay needs it.
+type replayer interface {
+	Replay(context.Context, *v1.ReplayRequest) (*v1.ReplayResponse, error)
+}
+
+// replay asks for part after part, to the end. Without an index to end at that is what is sealed at the first answer: the signer records each
+// part, and seals what else it does meanwhile, which may be more than it replays.
+func (c *auditReplayCmd) replay(ctx context.Context, signer replayer, state *replayState, show func(*replayState)) error {
 	for !state.Done {
 		began := time.Now()
-		answer, err := auditor.Replay(ctx, &v1.ReplayRequest{From: state.Next, To: c.To.index, Limit: c.Part, Since: c.From.moment(), Until: c.To.moment()})
+		to := c.To.index
+		if to == 0 {
+			to = state.End
+		}
+		answer, err := signer.Replay(ctx, &v1.ReplayRequest{From: state.Next, To: to, Limit: c.Part, Since: c.From.moment(), Until: c.To.moment()})
 		if err != nil {
-			progress.end()
 			return err
 		}
 		before := state.Next
 		if err := state.take(answer); err != nil {
 			return err
 		}
-		progress.show(state)
+		show(state)
 		if err := c.pace(ctx, state.Next-min(before, state.Next), time.Since(began)); err != nil {
 			return err
 		}
-	}
-	progress.end()
-	state.print(os.Stdout)
-	if state.Different > 0 {
-		return errDifferent
 	}
 	return nil
 }
@@ -109,7 +130,7 @@ type replayProgress struct {
 	out   io.Writer
 	quiet bool
 	bar   bool
-	to    uint64 // 0: not known
+	to    uint64 // 0: what was sealed when it began
 	last  time.Time
 }
 
@@ -135,7 +156,10 @@ func (p *replayProgress) show(s *replayState) {
 
 func (p *replayProgress) text(s *replayState) string {
 	text := fmt.Sprintf("entry %d  %d equal  %d different", s.Next, s.Equal, s.Different)
-	to := max(p.to, s.Sealed)
+	to := s.End
+	if p.to > 0 {
+		to = min(p.to, s.Sealed)
+	}
 	if to == 0 {
 		return text
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +27,7 @@ import (
 // replays runs audit replay against the signer.
 func (s *served) replays(arguments ...string) (status int, out string) {
 	s.t.Helper()
-	return run(s.t, append([]string{"audit", "replay", "--server", "https://" + s.public, "--tls", s.home.path("tls")}, arguments...))
+	return run(s.t, append([]string{"audit", "replay", "-q", "--server", "https://" + s.public, "--tls", s.home.path("tls")}, arguments...))
 }
 
 // stories has two cards live through every scene of the demonstration, and the bureau and an officer do what they do.
@@ -185,7 +187,7 @@ func TestAReplayIsKilledAndGoesOn(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	kills := 0
 	for {
-		p := start(t, []string{"audit", "replay", "--server", "https://" + s.public, "--tls", h.path("tls"), "--to", to, "--state", state, "--rate", "100", "--part", "16"})
+		p := start(t, []string{"audit", "replay", "-q", "--server", "https://" + s.public, "--tls", h.path("tls"), "--to", to, "--state", state, "--rate", "100", "--part", "16"})
 		before := fileTime(state)
 		for p.running() && fileTime(state).Equal(before) {
 			time.Sleep(time.Millisecond)
@@ -251,7 +253,7 @@ func TestLiveTrafficBesideAReplay(t *testing.T) {
 	}
 	alone50, alone99 := measure(loads)
 	s.sealed(loads)
-	replay := start(t, []string{"audit", "replay", "--server", "https://" + s.public, "--tls", h.path("tls"), "--part", "64"})
+	replay := start(t, []string{"audit", "replay", "-q", "--server", "https://" + s.public, "--tls", h.path("tls"), "--part", "64"})
 	beside50, beside99 := measure(loads)
 	beside := "the replay ended before the loads"
 	if replay.running() {
@@ -267,9 +269,13 @@ func TestLiveTrafficBesideAReplay(t *testing.T) {
 func TestTheBarOfAReplay(t *testing.T) {
 	var out strings.Builder
 	p := &replayProgress{out: &out, bar: true}
-	p.show(&replayState{Next: 50, Sealed: 200, Equal: 40, Different: 1})
+	p.show(&replayState{Next: 50, Sealed: 1000, End: 200, Equal: 40, Different: 1})
 	p.end()
 	assert.Equal(t, "\r\x1b[K[##########..............................]  25%  entry 50  40 equal  1 different\r\x1b[K", out.String())
+	out.Reset()
+	p = &replayProgress{out: &out, bar: true, to: 100}
+	p.show(&replayState{Next: 50, Sealed: 1000, End: 200, Equal: 40, Different: 1})
+	assert.Contains(t, out.String(), "]  50%  entry 50")
 	out.Reset()
 	p = &replayProgress{out: &out, last: time.Now().Add(-time.Hour)}
 	p.show(&replayState{Next: 50, Equal: 40})
@@ -282,4 +288,46 @@ func TestTheBarOfAReplay(t *testing.T) {
 	assert.Equal(t, "DIFFERENT        entry 12: AuthorizeLoad is recorded as APPROVED, demo/?[2J: MAC2 differs\nDIFFERENT        and 1 entry more\n"+
 		"equal            1 entry\ndifferent        2 entries\nnot replayable   2 entries: LATER\n"+
 		"not replayable   1 entry: the command carries a PIN, which is not recorded\nkey gone         3 entries: demo/tac/9\nno MAC           0 entries\n", out.String())
+}
+
+// busySigner seals a thousand entries while it replays ten.
+type busySigner struct{ sealed, calls uint64 }
+
+func (s *busySigner) Replay(_ context.Context, r *v1.ReplayRequest) (*v1.ReplayResponse, error) {
+	s.calls++
+	to := r.To
+	if to == 0 || to > s.sealed {
+		to = s.sealed
+	}
+	next := min(r.From+10, to)
+	answer := &v1.ReplayResponse{Next: next, Done: next == to, Sealed: s.sealed}
+	s.sealed += 1000
+	if s.calls > 100 {
+		return nil, errors.New("it goes on and on")
+	}
+	return answer, nil
+}
+
+// A replay without an end ends at what was sealed when it began, also when it goes on after an interruption.
+func TestAReplayEndsWhereItBegan(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	signer := &busySigner{sealed: 100}
+	for _, interrupted := range []bool{true, false} {
+		state, err := openReplayState(file, replayed{})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		err = (&auditReplayCmd{Rate: 1_000_000}).replay(ctx, signer, state, func(s *replayState) {
+			if interrupted && s.Next == 50 {
+				stop()
+			}
+		})
+		if interrupted {
+			require.ErrorIs(t, err, context.Canceled)
+			continue
+		}
+		require.NoError(t, err)
+		assert.EqualValues(t, 100, state.Next)
+	}
+	assert.EqualValues(t, 10, signer.calls)
 }

@@ -209,11 +209,7 @@ func publishKey(file, text string) error {
 	had, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		next := file + ".new"
-		if err := os.WriteFile(next, []byte(text+"\n"), 0o644); err != nil {
-			return err
-		}
-		return os.Rename(next, file)
+		return replaceFile(file, []byte(text+"\n"), 0o644)
 	case err != nil:
 		return err
 	case string(had) != text+"\n":

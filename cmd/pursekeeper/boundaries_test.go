@@ -38,10 +38,12 @@ var operationKeys = []struct {
 	{[]policy.Operation{policy.PersonaliseCard, policy.PersonalisePSAM}, "PersonaliseCard, PersonalisePSAM: the key written", []keyderive.Kind{keyderive.KindLoad, keyderive.KindTAC, keyderive.KindReader}, true},
 }
 
-// keyless are the operations that compute with no key.
+// keyless are the operations that compute with no key, and Replay, which compares what all others computed, each at its own boundary.
 var keyless = []policy.Operation{
 	policy.BeginSettlement, policy.SettleLoad, policy.GetTransaction, policy.ListTransactions, policy.UnlockCard, policy.ConfirmOverdraft,
 	policy.ListKeySets,
+	policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint, policy.ExportEntries, policy.Replay,
+	policy.ProposeChange, policy.ApproveChange, policy.RejectChange, policy.CancelChange, policy.ListChanges, policy.ReadChange, policy.ListOfficers,
 }
 
 // boundariesTable says for each operation, suite and token what the strictest boundary of its keys is.

@@ -42,6 +42,7 @@ type replayState struct {
 	replayed
 	Next          uint64            `json:"next"` // index to go on from
 	Sealed        uint64            `json:"sealed"`
+	End           uint64            `json:"end"` // what was sealed when it began; 0: it did not yet
 	Done          bool              `json:"done"`
 	Equal         uint64            `json:"equal"`
 	Different     uint64            `json:"different"`
@@ -127,11 +128,14 @@ func (s *replayState) take(answer *v1.ReplayResponse) error {
 		}
 	}
 	s.Next, s.Done, s.Sealed = answer.Next, answer.Done, answer.Sealed
+	if s.End == 0 {
+		s.End = answer.Sealed
+	}
 	return s.keep()
 }
 
-// keep writes the state beside its place and renames it: whenever the process dies, a whole state is there.
-func (s *replayState) keep() (err error) {
+// keep keeps the state: whenever the process dies, a whole one is there.
+func (s *replayState) keep() error {
 	if s.file == "" {
 		return nil
 	}
@@ -139,21 +143,26 @@ func (s *replayState) keep() (err error) {
 	if err != nil {
 		return err
 	}
-	next, err := os.OpenFile(s.file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	return replaceFile(s.file, append(text, '\n'), 0o600)
+}
+
+// replaceFile writes a file beside its place and renames it, durably: whatever dies, the old one is there, or the whole new one.
+func replaceFile(name string, text []byte, mode fs.FileMode) error {
+	next, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
-	_, err = next.Write(append(text, '\n'))
+	_, err = next.Write(text)
 	if err == nil {
 		err = next.Sync()
 	}
 	if err = errors.Join(err, next.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(s.file+".new", s.file); err != nil {
+	if err := os.Rename(name+".new", name); err != nil {
 		return err
 	}
-	folder, err := os.Open(filepath.Dir(s.file))
+	folder, err := os.Open(filepath.Dir(name))
 	if err != nil {
 		return err
 	}

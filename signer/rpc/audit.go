@@ -95,7 +95,7 @@ func (s *service) ExportEntries(ctx context.Context, m *v1.ExportEntriesRequest,
 		return wireError(err)
 	}
 	chunk := &exportedChunk{service: s, arrival: a, wire: wire}
-	err := export(ctx, chunk.add)
+	err := s.untilStop(ctx, func(ctx context.Context) error { return export(ctx, chunk.add) })
 	if err == nil {
 		err = chunk.send()
 	}
@@ -103,6 +103,28 @@ func (s *service) ExportEntries(ctx context.Context, m *v1.ExportEntriesRequest,
 		s.log.WarnContext(ctx, "an export ended early", "client", callerOf(ctx).Name(), "error", err)
 	}
 	return wireError(err)
+}
+
+// untilStop runs f, whose context the service's stop ends: a filter that chooses little is long without a line.
+func (s *service) untilStop(ctx context.Context, f func(context.Context) error) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		select {
+		case <-s.stopping:
+			end()
+		case <-ctx.Done():
+		}
+	}()
+	err := f(ctx)
+	select {
+	case <-s.stopping:
+		if errors.Is(err, context.Canceled) {
+			err = connect.NewError(connect.CodeUnavailable, errStopping)
+		}
+	default:
+	}
+	return err
 }
 
 // exportedChunk collects lines to messages of some size.
@@ -114,11 +136,6 @@ type exportedChunk struct {
 }
 
 func (c *exportedChunk) add(e signer.SealedEntry) error {
-	select {
-	case <-c.service.stopping:
-		return connect.NewError(connect.CodeUnavailable, errStopping)
-	default:
-	}
 	fmt.Fprintf(&c.lines, "{\"index\":%d,\"entry\":%s}\n", e.Index, e.Line)
 	if c.lines.Len() < exportChunk {
 		return nil

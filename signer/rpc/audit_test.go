@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -238,16 +239,41 @@ func TestExportsAreBounded(t *testing.T) {
 	require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "%v", err)
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.end() }()
-	require.Eventually(t, func() bool { // no more connections: the stop has begun
-		_, err := auditor.audit().LatestCheckpoint(t.Context(), &v1.LatestCheckpointRequest{})
-		return err != nil
-	}, 30*time.Second, time.Millisecond)
-	close(w.log.hold)
-	for range exportsAtOnce {
-		assert.Equal(t, connect.CodeUnavailable, connect.CodeOf(<-ended))
+	for range exportsAtOnce { // each reads, and has no line for its caller yet
+		select {
+		case err := <-ended:
+			assert.Equal(t, connect.CodeUnavailable, connect.CodeOf(err), "%v", err)
+		case <-time.After(30 * time.Second):
+			require.Fail(t, "an export does not stop with the service")
+		}
 	}
 	auditor.http.CloseIdleConnections() // one that was made while the service stopped
 	require.NoError(t, <-stopped)
+}
+
+// Pages are few at once: each reads tens of thousands of entries where few are chosen. Others wait, as long as their callers do.
+func TestPagesAreFewAtOnce(t *testing.T) {
+	const callers, atOnce = 12, 2
+	w, _ := sealedWorld(t)
+	w.log.hold = make(chan struct{})
+	auditor := w.as("auditor")
+	ended := make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := auditor.audit().ListEntries(t.Context(), &v1.ListEntriesRequest{})
+			ended <- err
+		}()
+	}
+	require.Eventually(t, func() bool { return w.log.inside.Load() == atOnce }, 30*time.Second, time.Millisecond)
+	assert.Never(t, func() bool { return w.log.inside.Load() > atOnce }, 200*time.Millisecond, time.Millisecond)
+	ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer leave()
+	_, err := auditor.audit().ListEntries(ctx, &v1.ListEntriesRequest{})
+	assert.Equal(t, connect.CodeDeadlineExceeded, connect.CodeOf(err), "%v", err)
+	close(w.log.hold)
+	for range callers {
+		require.NoError(t, <-ended)
+	}
 }
 
 func TestAuditRequestsThatAreRefused(t *testing.T) {

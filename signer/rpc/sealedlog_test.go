@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,8 @@ type sealedLog struct {
 	verifier.Log
 	signer note.Signer
 	text   string
-	hold   chan struct{} // when not nil, Each waits until it is closed
+	hold   chan struct{} // when not nil, Each waits until it is closed, or ctx ends
+	inside atomic.Int32  // calls of Each that have begun and not ended
 }
 
 func newSealedLog(t testing.TB) *sealedLog {
@@ -48,8 +50,13 @@ func (l *sealedLog) Checkpoint(context.Context) (signer.Checkpoint, error) {
 }
 
 func (l *sealedLog) Each(ctx context.Context, from, size uint64, yield func(uint64, []byte, audit.Entry) error) error {
+	l.inside.Add(1)
+	defer l.inside.Add(-1)
 	if l.hold != nil {
-		<-l.hold
+		select {
+		case <-l.hold:
+		case <-ctx.Done():
+		}
 	}
 	return l.Log.Each(ctx, from, size, yield)
 }

@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,23 +16,32 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// browse has a real browser do something with a page, and returns what it writes to its standard output.
+// browse has a real browser do something with a page, and returns what it writes to its standard output. A browser that ends by a signal
+// crashed, and said nothing about the page: another is asked, for as long as the time lasts.
 func browse(t *testing.T, page []byte, what ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "report.html")
 	require.NoError(t, os.WriteFile(file, page, 0o600))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	arguments := append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync", "--user-data-dir=" + filepath.Join(dir, "profile"),
-	}, what...)
-	browser := exec.CommandContext(ctx, "chromium", append(arguments, "file://"+file)...)
-	browser.Env = append(os.Environ(), "HOME="+dir)
-	out, err := browser.Output()
-	require.NoError(t, err)
-	return string(out)
+	for try := 0; ; try++ {
+		arguments := append([]string{
+			"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+			"--user-data-dir=" + filepath.Join(dir, fmt.Sprintf("profile%d", try)),
+		}, what...)
+		browser := exec.CommandContext(ctx, "chromium", append(arguments, "file://"+file)...)
+		browser.Env = append(os.Environ(), "HOME="+dir)
+		out, err := browser.Output()
+		var ended *exec.ExitError
+		if errors.As(err, &ended) && !ended.Exited() && ctx.Err() == nil {
+			t.Logf("the browser crashed: %v", err)
+			continue
+		}
+		require.NoError(t, err)
+		return string(out)
+	}
 }
 
 // A real browser shows the verdict, every failure first and every vector, and does nothing that a hostile text asks for.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type event struct {
 	ImportPath string // of a build that failed
 	Test       string
 	Output     string
+	Elapsed    float64 // seconds
 }
 
 // log is what a stream of events came to. Subtests count as tests.
@@ -25,6 +27,13 @@ type log struct {
 	packages int
 	failed   []string
 	skipped  []string
+	ended    []duration // of tests that passed, without subtests
+}
+
+// duration is how long a test took, in seconds.
+type duration struct {
+	seconds float64
+	name    string
 }
 
 // read takes events until r ends and writes to w the output of packages as they end, without that of tests that passed.
@@ -95,9 +104,22 @@ func (l *log) count(e event) {
 		l.packages++
 	case e.Test != "" && e.Action == "pass":
 		l.passed++
+		if !strings.Contains(e.Test, "/") {
+			l.ended = append(l.ended, duration{e.Elapsed, name})
+		}
 	case e.Test != "" && e.Action == "skip":
 		l.skipped = append(l.skipped, name)
 	}
+}
+
+// slowest are the n tests that took longest, the slowest first, a line each.
+func (l log) slowest(n int) string {
+	slices.SortStableFunc(l.ended, func(a, b duration) int { return cmp.Compare(b.seconds, a.seconds) })
+	var out strings.Builder
+	for _, d := range l.ended[:min(n, len(l.ended))] {
+		fmt.Fprintf(&out, "%7.1f s  %s\n", d.seconds, d.name)
+	}
+	return out.String()
 }
 
 // verdict is nil when at least one test passed, and none failed or was skipped.

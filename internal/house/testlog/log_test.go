@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -74,4 +75,16 @@ func TestVerdict(t *testing.T) {
 func TestALineThatIsNoEventIsAnError(t *testing.T) {
 	_, err := read(strings.NewReader(goodTest+"go: module not found\n"), &strings.Builder{})
 	require.ErrorContains(t, err, "no event")
+}
+
+func TestTheSlowestComeFirst(t *testing.T) {
+	l, err := read(strings.NewReader(`{"Action":"pass","Package":"p","Test":"TestQuick","Elapsed":0.1}
+{"Action":"pass","Package":"p","Test":"TestSlow","Elapsed":12.34}
+{"Action":"pass","Package":"p","Test":"TestSlow/part","Elapsed":12.3}
+{"Action":"pass","Package":"p","Test":"TestMiddling","Elapsed":2}
+`), io.Discard)
+	require.NoError(t, err)
+	assert.Equal(t, "   12.3 s  p TestSlow\n    2.0 s  p TestMiddling\n", l.slowest(2))
+	assert.Contains(t, l.slowest(9), "TestQuick")
+	assert.NotContains(t, l.slowest(9), "part")
 }
