@@ -89,6 +89,9 @@ func (s *KeySet) allowKnownKey(change Change, k KeyChange, now time.Time) error 
 		if state == Destroyed || state == Compromised {
 			return invalid("key %s is %v", Label(s.Name, k.Name), state)
 		}
+		if known.Origin == fromBlock { // what is in a block of a purse master is exportability N, always
+			return invalid("key %s came in a key block that says that it is not exportable", Label(s.Name, k.Name))
+		}
 		return nil
 	case change.Act == policy.ActivateKey && state != PreActive, change.Act == policy.ResumeKey && state != Suspended, !state.MayBecome(to):
 		return invalid("key %s is %v: %s does not apply", Label(s.Name, k.Name), state, change.Act)
@@ -156,8 +159,11 @@ func (c Change) origin(k KeyChange) string {
 	case k.Components > 0:
 		return "components"
 	}
-	return "key-block"
+	return fromBlock
 }
+
+// fromBlock is the Origin of a key that came in a key block; a restore keeps it.
+const fromBlock = "key-block"
 
 func (n Name) compare(other Name) int {
 	return cmp.Or(cmp.Compare(n.Kind, other.Kind), cmp.Compare(n.Version, other.Version))

@@ -18,6 +18,8 @@ func (c Catalogue) Restored(id string) (restored Catalogue, lost []string) {
 			case key.Wrapped == "":
 				key.State, key.ActivateAt, key.Changed = Destroyed, time.Time{}, id
 				lost = append(lost, Label(set.Name, key.Name))
+			case key.Origin == fromBlock: // it is not exportable, and stays so
+				key.Changed = id
 			default:
 				key.Origin, key.Changed = "restored", id
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
 )
 
 // A restored catalogue holds what always holds of one, and says of every key what became of it.
@@ -44,6 +45,27 @@ func TestRestored(t *testing.T) {
 	assert.Equal(t, c.KeySets[0].Keys[1].ActivateAt, keys[1].ActivateAt)
 	assert.Zero(t, keys[2].ActivateAt)
 	assert.Equal(t, id, keys[2].Changed)
+}
+
+// What came in a key block is not exported again: such a block says N. A restore does not make it exportable.
+func TestAKeyThatIsNotExportable(t *testing.T) {
+	c := founded(t)
+	name := Name{Kind: keyderive.KindLoad, Version: 1}
+	c.KeySets = []KeySet{{Definition: definition(), Keys: []Key{{Name: name, State: PreActive, Boundary: keyderive.BoundaryToken, Label: Label("demo", name),
+		KCV: CheckValue{Value: "000002", Algorithm: suite.TDES.String()}, Origin: "components", Created: noon, Wrapped: "AA", Changed: strings.Repeat("1", 32)}}}}
+	c.Transports = []Transport{{Name: "bank", Label: "pursekeeper/transport/bank"}}
+	export := func(c Catalogue) error {
+		_, err := c.Propose(draft(policy.ExportKey, func(change *Change) {
+			change.Keys = &KeysChange{Set: "demo", Transport: "bank", Keys: []KeyChange{{Name: name, KCV: "000002"}}}
+		}), noon)
+		return err
+	}
+	require.NoError(t, export(c))
+	c.KeySets[0].Keys[0].Origin = "key-block"
+	require.ErrorContains(t, export(c), "not exportable")
+	restored, _ := c.Restored(strings.Repeat("3", 32))
+	restored.Transports = c.Transports
+	require.ErrorIs(t, export(restored), ErrInvalid)
 }
 
 func TestCustodiansOfAChange(t *testing.T) {

@@ -45,7 +45,7 @@ type Difference struct {
 func (d Difference) String() string { return fmt.Sprintf("%v: key %q: %s", d.Kind, d.Label, d.Detail) }
 
 // Compare names every difference between a catalogue's keys that should be in the token and what is there, in the order of labels. The
-// objects of this package's own, such as backup keys, are no keys of the catalogue, and no difference. Duplicates finds what Compare
+// objects of this package's own, such as backup keys, are CompareOffice's. Duplicates finds what Compare
 // does not: equal check values.
 func (v Inventory) Compare(specs []KeySpec) (differences []Difference) {
 	held := map[string][]Object{}
@@ -125,16 +125,7 @@ func (v Inventory) wrongAttributes(spec *KeySpec, o Object) (wrong []string) {
 	} else if o.KeyType != d.keyType {
 		wrong = append(wrong, fmt.Sprintf("CKA_KEY_TYPE is %#x, expected %#x", o.KeyType, d.keyType))
 	}
-	for _, expected := range expectations {
-		set, known := o.flags[expected.kind]
-		if !known && expected.optional {
-			continue
-		}
-		if !known || set != expected.want {
-			wrong = append(wrong, fmt.Sprintf("%s is not %t", expected.name, expected.want))
-		}
-	}
-	return wrong
+	return append(wrong, o.wrongFlags(expectations)...)
 }
 
 // sameID finds objects that have one id under several labels.

@@ -37,16 +37,22 @@ func (t *Token) CopyAnew(ctx context.Context, spec KeySpec, backupKey secret.Byt
 	if err != nil {
 		return nil, fmt.Errorf("copy anew %q: %w", spec.Label, err)
 	}
-	defer key.Wipe()
-	var ciphertext []byte // set by the job, which is over when onAdmin returns: a caller that leaves does not shorten it
-	err = t.onAdmin(context.WithoutCancel(ctx), fmt.Sprintf("copy anew %q", spec.Label), func(g *generation, s *session) error {
-		wraps, err := g.findBackup(s, to)
-		if err == nil {
-			ciphertext, err = wraps.wrap(s, key)
-		}
-		return err
-	})
+	g, err := t.generation()
 	if err != nil {
+		key.Wipe()
+		return nil, err
+	}
+	op := fmt.Sprintf("copy anew %q", spec.Label)
+	var ciphertext []byte // read when the job has ended well alone: one that hangs outlasts this call
+	j := newJob(func(s *session) (result, fault error) {
+		wraps, fault := g.findBackup(s, to)
+		if fault == nil {
+			ciphertext, fault = wraps.wrap(s, key)
+		}
+		return publicError(op, fault), fault
+	})
+	j.released = func() { key.Wipe() }
+	if err := g.do(ctx, g.admin, j); err != nil {
 		return nil, err
 	}
 	return newWrapped(&spec, to, ciphertext), nil

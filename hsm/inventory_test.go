@@ -11,8 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
+	"github.com/pursekeeper/pursekeeper/crypto/keyblock"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
+	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
@@ -148,6 +150,53 @@ func TestInventoryNamesEveryDifference(t *testing.T) {
 		"other bytes": {DifferenceAttributes, DifferenceValue},
 	}, got)
 	assert.Equal(t, uint64(1), token.Stats().Generation)
+}
+
+// Backup and transport keys that the catalogue has not, or has otherwise, are named; so is a key with a reserved label that nobody knows.
+func TestInventoryNamesOfficeKeys(t *testing.T) {
+	ctx := context.Background()
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	values := map[string]kcv.Value{}
+	for i, name := range []string{"right", "other", "extra"} {
+		key := secret.New(BackupKeySize)
+		key.Reveal("test")[0] = byte(i + 1)
+		value, err := token.ImportBackupKey(ctx, name, key)
+		key.Wipe()
+		require.NoError(t, err)
+		values[name] = value
+	}
+	bank := secret.Take(bytesOf(t, loadMaster))
+	defer bank.Wipe()
+	value, err := keyblock.CheckValue(keyblock.CipherAES128, bank)
+	require.NoError(t, err)
+	for _, name := range []string{"bank", "left"} {
+		_, err := token.ImportTransportKey(ctx, TransportSpec{Name: name, Cipher: keyblock.CipherAES128, KCV: value}, bank)
+		require.NoError(t, err)
+	}
+	createRaw(t, token, rawKey("pursekeeper/unknown", bytesOf(t, loadMaster), nil))
+	createRaw(t, token, rawKey("pursekeeper/backup/weaker", bytesOf(t, loadMaster), map[uint]any{pkcs11.CKA_KEY_TYPE: pkcs11.CKK_AES, pkcs11.CKA_WRAP: true, pkcs11.CKA_UNWRAP: true}))
+
+	inventory := inventoryOf(t, token)
+	got := map[string][]DifferenceKind{}
+	for _, d := range inventory.CompareOffice([]OfficeKey{
+		{"pursekeeper/backup/right", values["right"]}, {"pursekeeper/backup/other", kcv.Value{1, 2, 3}}, {"pursekeeper/backup/missing", kcv.Value{}},
+		{"pursekeeper/backup/weaker", kcv.Value{}}, {"pursekeeper/transport/bank", kcv.Value{}}, {"pursekeeper/transport/gone", kcv.Value{}},
+	}) {
+		got[d.Label] = append(got[d.Label], d.Kind)
+		assert.Contains(t, d.String(), d.Label)
+	}
+	for label := range got {
+		got[label] = slices.Compact(got[label])
+	}
+	assert.Equal(t, map[string][]DifferenceKind{
+		"pursekeeper/backup/other":   {DifferenceValue},
+		"pursekeeper/backup/extra":   {DifferenceExtra},
+		"pursekeeper/backup/missing": {DifferenceMissing},
+		"pursekeeper/backup/weaker":  {DifferenceAttributes, DifferenceValue},
+		"pursekeeper/transport/gone": {DifferenceMissing},
+		"pursekeeper/transport/left": {DifferenceExtra},
+		"pursekeeper/unknown":        {DifferenceExtra},
+	}, got)
 }
 
 // Objects of one check value, and of one id, are named in pairs.

@@ -139,7 +139,7 @@ func (c *ceremonyRunCmd) Run(ctx context.Context) (err error) {
 		err = c.execute(ctx, screen, act, &record)
 	}
 	switch {
-	case errors.Is(err, errUnknownEnd):
+	case errors.Is(err, errUnknownEnd), errors.Is(err, errNotReleased):
 		return err
 	case err != nil:
 		return fmt.Errorf("the ceremony ended and changed nothing: %w", err)
@@ -173,6 +173,9 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 		}
 	}()
 	room.shares = c.shareFlags
+	if err := room.holdAlone(); err != nil {
+		return err
+	}
 	w, err := room.approved(ctx, record.Plan)
 	if err != nil {
 		return err
@@ -190,6 +193,11 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 	case err != nil:
 		return fmt.Errorf("%w: `pursekeeper change show %s` tells; what the ceremony made is in the token still: %w", errUnknownEnd, w.change.ID, err)
 	}
+	if room.release != nil {
+		if err := room.release(); err != nil {
+			return fmt.Errorf("%w: %w", errNotReleased, err)
+		}
+	}
 	if record.Plan.Kind == ceremony.CreateBackup {
 		if err := room.retire(ctx, w.catalogue.Backup); err != nil {
 			record.Details = append(record.Details, [2]string{"old key", "still in the token: " + err.Error()})
@@ -202,8 +210,12 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 	return nil
 }
 
-// errUnknownEnd: the store failed in the last step.
-var errUnknownEnd = errors.New("it is not known whether the change was applied")
+var (
+	// errUnknownEnd: the store failed in the last step.
+	errUnknownEnd = errors.New("it is not known whether the change was applied")
+	// errNotReleased: the disk failed after it.
+	errNotReleased = errors.New("the change is applied, and what was to leave was not written: another change is needed")
+)
 
 // detail is what the entry of the record says of a ceremony: who was there, and public check values.
 func detail(record *ceremony.Record) string {

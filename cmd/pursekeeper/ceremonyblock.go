@@ -113,7 +113,8 @@ func importBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	return room.keep(ctx, w, spec, under, key, record)
 }
 
-// exportBlock is key.export. The block is written before the change is applied, and removed again when that fails.
+// exportBlock is key.export. The block leaves when the change is applied, and its record durable: one that was written before could leave by a
+// process that is killed, as often as one likes, and the record would say nothing.
 func exportBlock(ctx context.Context, room *strongroom, screen *console, w warrant, record *ceremony.Record) (made custody.Made, undo func(context.Context) error, err error) {
 	plan := record.Plan
 	if err := absent(plan.Block); err != nil {
@@ -151,10 +152,8 @@ func exportBlock(ctx context.Context, room *strongroom, screen *console, w warra
 	if err != nil {
 		return made, nil, err
 	}
-	if err := writeNew(plan.Block, []byte(block+"\n")); err != nil {
-		return made, nil, err
-	}
+	room.release = func() error { return writeNew(plan.Block, []byte(block+"\n")) }
 	record.Outcome = "the key is in the key block too; whoever has the transport key has it"
 	record.Details = append(record.Details, [2]string{"transport", plan.Transport}, [2]string{"key block", plan.Block})
-	return made, func(context.Context) error { return os.Remove(plan.Block) }, nil
+	return made, func(context.Context) error { return nil }, nil
 }

@@ -104,6 +104,9 @@ func (c *changeApproveCmd) signature(ctx context.Context, body []byte) ([]byte, 
 // readSSHKey reads a key file, and asks for its passphrase where it has one. The key's bytes are in ordinary memory until the process
 // ends, which is when it has signed once.
 func readSSHKey(ctx context.Context, path string) (ssh.Signer, error) {
+	if err := harden(); err != nil {
+		return nil, err
+	}
 	file, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

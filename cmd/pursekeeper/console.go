@@ -68,6 +68,8 @@ func (c *console) Secret(ctx context.Context, prompt string) (line secret.Bytes,
 	quiet := *before
 	quiet.Lflag &^= unix.ECHO
 	quiet.Lflag |= unix.ICANON | unix.ISIG
+	// Ctrl-\ would end the process with a listing of its stacks, Ctrl-Z leave it with a component in memory, and both the echo off.
+	quiet.Cc[unix.VQUIT], quiet.Cc[unix.VSUSP] = disabled, disabled
 	if err := unix.IoctlSetTermios(int(c.in.Fd()), unix.TCSETSF, &quiet); err != nil {
 		return line, fmt.Errorf("terminal: %w", err)
 	}
@@ -82,6 +84,9 @@ func (c *console) Secret(ctx context.Context, prompt string) (line secret.Bytes,
 	}
 	return c.read(ctx)
 }
+
+// disabled is no character, of a terminal's special ones (POSIX, _POSIX_VDISABLE, as Linux has it).
+const disabled = 0
 
 // pollTime is how often a wait for the keyboard looks whether the process is to end, in milliseconds.
 const pollTime = 50

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
@@ -24,7 +25,7 @@ func (n *node) compare(ctx context.Context) (entries []audit.Entry) {
 	if !n.config.Catalogued() {
 		return nil
 	}
-	found, err := differences(ctx, n.token, n.keys.current())
+	found, err := differences(ctx, n.token, n.keys.current(), n.keys.inOffice())
 	if err != nil {
 		n.log.Error("the catalogue was not compared with the token", "error", err)
 		return []audit.Entry{{Event: audit.KeyDiffers, Outcome: notTried, Detail: "not compared with the token: " + err.Error()}}
@@ -40,8 +41,20 @@ func (n *node) compare(ctx context.Context) (entries []audit.Entry) {
 	return entries
 }
 
-// differences names every difference between key sets and the token, by what the token has now: every check value is computed anew.
-func differences(ctx context.Context, token *hsm.Token, sets []config.KeySet) ([]hsm.Difference, error) {
+// officeKeys are the keys of a catalogue beside its masters, which are its officers' tools.
+func officeKeys(c custody.Catalogue) (keys []hsm.OfficeKey) {
+	if c.Backup != nil {
+		value, _ := kcv.Parse(c.Backup.KCV.Value) // one that is none is no key's
+		keys = append(keys, hsm.OfficeKey{Label: c.Backup.Label, KCV: value})
+	}
+	for _, t := range c.Transports {
+		keys = append(keys, hsm.OfficeKey{Label: t.Label})
+	}
+	return keys
+}
+
+// differences names every difference between a catalogue and the token, by what the token has now: every check value is computed anew.
+func differences(ctx context.Context, token *hsm.Token, sets []config.KeySet, office []hsm.OfficeKey) ([]hsm.Difference, error) {
 	inventory, err := token.Inventory(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +65,7 @@ func differences(ctx context.Context, token *hsm.Token, sets []config.KeySet) ([
 			found[i].Detail = "it is destroyed in the catalogue, and still in the token"
 		}
 	}
-	return append(found, inventory.Duplicates()...), nil
+	return slices.Concat(found, inventory.CompareOffice(office), inventory.Duplicates()), nil
 }
 
 func isDestroyed(sets []config.KeySet, label string) bool {

@@ -26,6 +26,7 @@ type keyring struct {
 
 	mu      sync.Mutex // guards what follows
 	sets    []config.KeySet
+	office  []hsm.OfficeKey  // of the catalogue
 	failing map[string]error // by label: the keys that fail closed, and why
 	unread  error            // why the newest catalogue is not in use
 	differs int              // what the last comparison with the token found
@@ -91,7 +92,7 @@ func (n *node) take(ctx context.Context, revision uint64, document []byte) error
 	}
 	sets := n.served(catalogue)
 	n.keys.mu.Lock()
-	n.keys.sets = sets
+	n.keys.sets, n.keys.office = sets, officeKeys(catalogue)
 	n.keys.mu.Unlock()
 	n.adopt(ctx, sets)
 	bindings, err := bound(sets, n.found, func(set config.KeySet, key config.Key) (keyderive.Key, error) {
@@ -242,6 +243,12 @@ func (k *keyring) current() []config.KeySet {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.sets
+}
+
+func (k *keyring) inOffice() []hsm.OfficeKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.office
 }
 
 // differing is how many differences the last comparison with the token found.

@@ -173,12 +173,14 @@ func TestServeNamesWhatDiffers(t *testing.T) {
 	g.key("demo", keyderive.KindTAC).KCV.Value = "000000"
 	g.key("demo", keyderive.KindUnload).State = custody.Destroyed
 	g.key("demo", keyderive.KindOverdraft).Label = "demo/elsewhere/1"
+	g.catalogue.Transports = []custody.Transport{{Name: "bank", Bits: 128, KCV: custody.CheckValue{Value: "000000", Algorithm: "AES-CMAC"}, Label: "pursekeeper/transport/bank"}}
 	g.decide()
 	differs := []string{
 		`check value: key "demo/tac/1": `,
 		`extra: key "demo/unload/1": it is destroyed in the catalogue, and still in the token`,
 		`missing: key "demo/elsewhere/1": `,
 		`extra: key "demo/overdraft/1": the catalogue has none`,
+		`missing: key "pursekeeper/transport/bank": `,
 	}
 	status, out := run(t, []string{"key", "check", "--config", g.config})
 	require.Equal(t, 1, status)

@@ -28,7 +28,7 @@ func (c *keyCheckCmd) Run(ctx context.Context) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	sets, from, err := keysOf(ctx, cfg)
+	sets, office, from, err := keysOf(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (c *keyCheckCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return closing(token, err)
 	}
-	found, err := differences(ctx, token, sets)
+	found, err := differences(ctx, token, sets, office)
 	if err = errors.Join(err, token.Close()); err != nil {
 		return err
 	}
@@ -53,29 +53,29 @@ func (c *keyCheckCmd) Run(ctx context.Context) error {
 }
 
 // keysOf are the key sets that a service with this configuration serves, and where they are from.
-func keysOf(ctx context.Context, cfg *config.Config) (sets []config.KeySet, from string, err error) {
+func keysOf(ctx context.Context, cfg *config.Config) (sets []config.KeySet, office []hsm.OfficeKey, from string, err error) {
 	if !cfg.Catalogued() {
-		return cfg.KeySets, "the configuration", nil
+		return cfg.KeySets, nil, "the configuration", nil
 	}
 	stored, err := store.PeekCustody(ctx, cfg.SQLite)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	if stored.Revision == 0 {
-		return nil, "", errNoCatalogue
+		return nil, nil, "", errNoCatalogue
 	}
 	catalogue, err := custody.DecodeCatalogue(stored.Document)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	for _, set := range catalogue.KeySets {
 		s, err := config.FromCatalogue(set)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, "", err
 		}
 		sets = append(sets, s)
 	}
-	return sets, fmt.Sprintf("the catalogue, revision %d", stored.Revision), nil
+	return sets, officeKeys(catalogue), fmt.Sprintf("the catalogue, revision %d", stored.Revision), nil
 }
 
 // closing ends a token that came with an error, such as a refused PIN.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // absent refuses a file that is there.
@@ -33,5 +34,8 @@ func writeNew(path string, content []byte) (err error) {
 	if err == nil {
 		err = file.Sync()
 	}
-	return errors.Join(err, file.Close())
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }

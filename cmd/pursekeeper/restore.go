@@ -45,6 +45,9 @@ func (c *restoreCmd) Run(ctx context.Context) (err error) {
 	if err := file.Expect(c.Revision); err != nil {
 		return fmt.Errorf("%s: %w", c.In, err)
 	}
+	if err := harden(); err != nil { // before the first share is opened
+		return err
+	}
 	seed, err := c.seed(ctx, file.Backup)
 	if err != nil {
 		return err
@@ -55,6 +58,9 @@ func (c *restoreCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, room.close()) }()
+	if err := room.holdAlone(); err != nil {
+		return err
+	}
 	var id [16]byte
 	rand.Read(id[:])
 	result, err := recovery.Run(ctx, recovery.Config{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ type room struct {
 	screen   bytes.Buffer // everything that was on the screen
 	seen     int          // how much of it was looked at
 	closed   chan struct{}
+	after    []func() error // done when the program has ended
 }
 
 func enterRoom(command *exec.Cmd) (*room, error) {
@@ -103,6 +105,9 @@ func (r *room) leave() error {
 	}
 	_ = r.keyboard.Close()
 	<-r.closed
+	for _, f := range r.after {
+		err = errors.Join(err, f())
+	}
 	return err
 }
 
@@ -114,6 +119,7 @@ func (r *room) leave() error {
 //	press ^C      an interrupt by the keyboard
 //	signal KILL   the process is killed; HUP and TERM too
 //	hang up       the terminal is closed
+//	lock FILE     no commit to a store until the program has ended
 func (r *room) play(script string) error {
 	for line := range strings.Lines(script) {
 		verb, rest, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
@@ -132,6 +138,11 @@ func (r *room) play(script string) error {
 			err = r.command.Process.Signal(map[string]syscall.Signal{"KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}[rest])
 		case "hang":
 			err = r.keyboard.Close()
+		case "lock":
+			var unlock func() error
+			if unlock, err = lockStore(filepath.Join(r.command.Dir, rest)); err == nil {
+				r.after = append(r.after, unlock)
+			}
 		default:
 			err = errors.New("no such verb")
 		}

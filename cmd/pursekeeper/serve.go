@@ -40,7 +40,7 @@ func check(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	sets, from, err := keysOf(ctx, cfg)
+	sets, _, from, err := keysOf(ctx, cfg)
 	empty := errors.Is(err, errNoCatalogue)
 	if err != nil && !empty {
 		return err

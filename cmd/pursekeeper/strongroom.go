@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
@@ -23,8 +26,11 @@ type papers struct {
 type strongroom struct {
 	*papers
 	token *hsm.Token
+	held  *os.File // the lock of holdAlone
 	// shares are how the backup key comes back, in a ceremony that opens copies; and where a new one is kept, if Vault keeps it.
 	shares shareFlags
+	// release lets out what a ceremony made to leave, when its change is applied; nil of most.
+	release func() error
 }
 
 func openPapers(ctx context.Context, path string) (p *papers, err error) {
@@ -59,7 +65,34 @@ func openStrongroom(ctx context.Context, path string) (r *strongroom, err error)
 	return r, err
 }
 
-func (r *strongroom) close() error { return errors.Join(r.store.Close(), r.token.Close()) }
+func (r *strongroom) close() error {
+	err := errors.Join(r.store.Close(), r.token.Close())
+	if r.held != nil {
+		err = errors.Join(err, r.held.Close())
+	}
+	return err
+}
+
+// errHeld: two that make objects of the same names in the token would destroy each other's.
+var errHeld = errors.New("another ceremony or restore is held over this store")
+
+// holdAlone keeps other ceremonies and restores away from the store until close, or until the process ends. A ceremony destroys what an
+// earlier try of its change left in the token, and a restore what it made itself, when the store refuses it: beside another one of
+// the same change or backup, that would be what the other gave the catalogue a moment before.
+func (r *strongroom) holdAlone() (err error) {
+	r.held, err = os.OpenFile(r.config.SQLite+".ceremony", os.O_RDWR|os.O_CREATE, 0o600) // beside the store; it stays, empty
+	if err != nil {
+		return err
+	}
+	err = unix.Flock(int(r.held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errHeld
+	}
+	if err != nil {
+		return fmt.Errorf("%s: lock: %w", r.held.Name(), err)
+	}
+	return nil
+}
 
 // catalogue is the newest.
 func (p *papers) catalogue(ctx context.Context) (custody.Catalogue, store.Custody, error) {

@@ -33,8 +33,8 @@ func (p *Plan) parseComponent(typed secret.Bytes) (component secret.Bytes, err e
 	switch {
 	case digits != 2*size:
 		err = fmt.Errorf("%d hex digits, expected %d", digits, 2*size)
-	case zeros(out):
-		err = fmt.Errorf("all digits are zero: the other custodians alone would have the key")
+	case p.Material.nothing(out):
+		err = fmt.Errorf("all digits are zero, or nothing but parity: the other custodians alone would have the key")
 	case p.OddParity:
 		err = parityError(deskey.EvenBytes(out))
 	}

@@ -26,19 +26,35 @@ type Whole struct {
 // none of the weak ones, or Enter fails and has wiped everything.
 func Enter(ctx context.Context, s Screen, p *Plan) (whole Whole, err error) {
 	whole.Key = secret.New(p.Material.Size())
+	var components []secret.Bytes // until all are in, to be compared with the whole key
 	defer func() {
+		for i := range components {
+			components[i].Wipe()
+		}
 		if err != nil {
 			whole.Key.Wipe()
 		}
 	}()
 	for i, custodian := range p.Custodians {
-		v, err := enterOne(ctx, s, p, i, custodian, whole.Key)
+		component, v, err := enterOne(ctx, s, p, i, custodian)
 		if err != nil {
 			return whole, fmt.Errorf("component %d: %w", i+1, err)
 		}
+		components = append(components, component)
 		whole.Components = append(whole.Components, v)
+		whole.add(component)
+	}
+	for i, component := range components {
+		if p.Material.sameKey(whole.Key, component) {
+			return whole, fmt.Errorf("%w: component %d is the key itself, for the others cancel each other", ErrWeakKey, i+1)
+		}
 	}
 	return whole, whole.finish(p)
+}
+
+func (w *Whole) add(component secret.Bytes) {
+	raw := w.Key.Reveal("to add a component")
+	subtle.XORBytes(raw, raw, component.Reveal("to add it"))
 }
 
 // finish checks the sum.
@@ -62,34 +78,34 @@ func (w *Whole) finish(p *Plan) error {
 	return nil
 }
 
-// enterOne adds one custodian's component to sum.
-func enterOne(ctx context.Context, s Screen, p *Plan, i int, who Custodian, sum secret.Bytes) (v kcv.Value, err error) {
+// enterOne asks one custodian. The caller wipes the component.
+func enterOne(ctx context.Context, s Screen, p *Plan, i int, who Custodian) (component secret.Bytes, v kcv.Value, err error) {
 	if err := s.Clear(); err != nil {
-		return v, err
+		return component, v, err
 	}
 	if err := s.Show(fmt.Sprintf("Component %d of %d of %s (%v), of %s.\nNobody else looks at the keyboard.\n",
 		i+1, len(p.Custodians), p.Subject(), p.Material, who.Name)); err != nil {
-		return v, err
+		return component, v, err
 	}
 	defer func() {
 		if cleared := s.Clear(); err == nil {
 			err = cleared
 		}
+		if err != nil {
+			component.Wipe()
+		}
 	}()
 	for range maxTries {
 		component, taken, err := tryOne(ctx, s, p, who)
 		if err != nil {
-			return v, err
+			return secret.Bytes{}, v, err
 		}
-		if !taken {
-			continue
+		if taken {
+			v, err = p.Material.CheckValue(component)
+			return component, v, err
 		}
-		defer component.Wipe()
-		raw := sum.Reveal("to add a component")
-		subtle.XORBytes(raw, raw, component.Reveal("to add it"))
-		return p.Material.CheckValue(component)
 	}
-	return v, fmt.Errorf("%w: %d times by %s", ErrTooManyTries, maxTries, who.Name)
+	return component, v, fmt.Errorf("%w: %d times by %s", ErrTooManyTries, maxTries, who.Name)
 }
 
 // tryOne reads one component. taken is false of one that is to be typed again, which is wiped.
@@ -104,7 +120,7 @@ func tryOne(ctx context.Context, s Screen, p *Plan, who Custodian) (component se
 		return component, false, s.Show(fmt.Sprintf("\nNot taken: %v.\n", wrong))
 	}
 	defer func() {
-		if !taken {
+		if !taken || err != nil {
 			component.Wipe()
 		}
 	}()
@@ -118,7 +134,7 @@ func tryOne(ctx context.Context, s Screen, p *Plan, who Custodian) (component se
 		}
 		return component, false, s.Show(fmt.Sprintf("\nNot taken: its check value is %v, expected %s.\n", v, who.KCV))
 	}
-	answer, err := s.Line(ctx, fmt.Sprintf("\nCheck value %v. Is it the one on your paper? yes, or anything else to type again: ", v))
+	answer, err := s.Line(ctx, fmt.Sprintf("\nCheck value %v. Is it the one on your paper? yes, or no to type again: ", v))
 	if err != nil {
 		return component, false, err
 	}

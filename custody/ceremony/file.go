@@ -253,7 +253,9 @@ func (c *checker) custodians(files []CustodianFile) (custodians []Custodian) {
 		custodian := Custodian{Name: f.Name}
 		if f.KCV != "" {
 			v, err := kcv.Parse(f.KCV)
-			c.err(field+".kcv", err)
+			if err != nil { // it is not repeated: it may be the component, in the wrong place
+				c.refuse(field+".kcv", "expected six hex digits")
+			}
 			custodian.KCV = v.String()
 		}
 		custodians = append(custodians, custodian)

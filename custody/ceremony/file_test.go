@@ -159,3 +159,12 @@ func TestMatchBackupAndTransport(t *testing.T) {
 	change.Transport.Bits = 128
 	require.ErrorIs(t, p.Match(change, custody.Catalogue{}), ErrMismatch)
 }
+
+// A component that somebody wrote into the file, in the place of its check value, is not repeated on the screen of the room.
+func TestAComponentInTheFileIsNotRepeated(t *testing.T) {
+	component := strings.ReplaceAll(first, " ", "")
+	_, err := New(File{Ceremony: "import-key", Change: component, KCV: component, KeySet: component, Parity: component,
+		Custodians: []CustodianFile{{Name: "dave", KCV: component}, {Name: "erin"}}, Record: "r"}, t.TempDir())
+	require.ErrorContains(t, err, "custodians[0].kcv: expected six hex digits")
+	require.NotContains(t, err.Error(), component[:6])
+}

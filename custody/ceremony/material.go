@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des" //nolint:gosec // the purse is specified with DES
+	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -105,7 +106,7 @@ var errZeros = errors.New("the key is all zeros")
 // CheckWhole refuses a whole key that is no key: zeros, and of 3DES weak, semi-weak and equal parts. Components may be anything.
 func (m Material) CheckWhole(key secret.Bytes) error {
 	raw := key.Reveal("to refuse a weak key")
-	if zeros(raw) {
+	if m.nothing(raw) {
 		return errZeros
 	}
 	if m.Algorithm == tdes {
@@ -114,11 +115,23 @@ func (m Material) CheckWhole(key secret.Bytes) error {
 	return nil
 }
 
-// zeros compares in constant time.
-func zeros(b []byte) bool {
-	any := byte(0)
+// nothing reports, in constant time, whether bytes add nothing to a key: zeros, and of 3DES whatever is in the parity bits.
+func (m Material) nothing(b []byte) bool {
+	used, any := byte(0xFF), byte(0)
+	if m.Algorithm == tdes {
+		used = 0xFE
+	}
 	for _, x := range b {
-		any |= x
+		any |= x & used
 	}
 	return any == 0
+}
+
+// sameKey reports, in constant time, whether two keys of the length do the same.
+func (m Material) sameKey(a, b secret.Bytes) bool {
+	difference := secret.New(m.Size())
+	defer difference.Wipe()
+	d := difference.Reveal("to compare keys")
+	subtle.XORBytes(d, a.Reveal("to compare it"), b.Reveal("to compare it"))
+	return m.nothing(d)
 }

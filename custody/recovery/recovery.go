@@ -1,6 +1,6 @@
 // Package recovery puts a backup into an empty token and an empty store: the backup key, every master that has a copy, and then the catalogue,
 // with an entry of the record, in one transaction. The catalogue comes last, so that a process that is killed before has left keys in
-// a token and nothing that uses them; the next Run goes on with them.
+// a token and nothing that uses them; the next Run makes them anew.
 package recovery
 
 import (
@@ -33,7 +33,6 @@ type Token interface {
 	Inventory(ctx context.Context) (hsm.Inventory, error)
 	ImportBackupKey(ctx context.Context, name string, key secret.Bytes) (kcv.Value, error)
 	RestoreMaster(ctx context.Context, spec hsm.KeySpec, backupKey secret.Bytes, wrapped hsm.Wrapped) error
-	Adopt(ctx context.Context, spec hsm.KeySpec) error
 	AbandonMaster(ctx context.Context, label string, id hsm.ObjectID) error
 	AbandonBackupKey(ctx context.Context, name string) error
 }
@@ -226,35 +225,43 @@ func (w *work) isOurs(o hsm.Object) bool {
 	return false
 }
 
-// fillToken makes what is not there yet. Each master's check value is compared by the token before and after.
+// fillToken makes everything. Each master's check value is compared by the token before and after.
 func (w *work) fillToken(ctx context.Context) error {
 	key, err := escrow.WrappingKey(w.Seed) // in locked memory as long as copies are opened
 	if err != nil {
 		return err
 	}
 	defer key.Wipe()
-	if w.present[w.backup.Label] {
-		w.Tell("backup key " + w.backup.Label + ": there from an earlier run")
-	} else {
-		w.key = true
-		if _, err := w.Token.ImportBackupKey(ctx, w.name, key); err != nil {
+	w.key = true
+	if err := w.again(w.backup.Label, func() error { return w.Token.AbandonBackupKey(ctx, w.name) }); err != nil {
+		return err
+	}
+	if _, err := w.Token.ImportBackupKey(ctx, w.name, key); err != nil {
+		return err
+	}
+	w.Tell("backup key " + w.backup.Label + ": restored")
+	for _, m := range w.masters {
+		w.made = append(w.made, m.spec)
+		if err := w.again(m.spec.Label, func() error { return w.Token.AbandonMaster(ctx, m.spec.Label, m.spec.ID) }); err != nil {
 			return err
 		}
-		w.Tell("backup key " + w.backup.Label + ": restored")
-	}
-	for _, m := range w.masters {
-		if w.present[m.spec.Label] {
-			if err := w.Token.Adopt(ctx, m.spec); err != nil {
-				return err
-			}
-			w.Tell(m.spec.Label + ": there from an earlier run, check value " + m.spec.KCV.String())
-			continue
-		}
-		w.made = append(w.made, m.spec)
 		if err := w.Token.RestoreMaster(ctx, m.spec, key, m.wrapped); err != nil {
 			return err
 		}
 		w.Tell(m.spec.Label + ": restored, check value " + m.spec.KCV.String())
+	}
+	return nil
+}
+
+// again destroys what an earlier run left under a label. It is made anew and not taken over: a check value of three bytes is found for
+// another key in 2²⁴ tries, by whoever could log in to the token between the runs.
+func (w *work) again(label string, abandon func() error) error {
+	if !w.present[label] {
+		return nil
+	}
+	w.Tell(label + ": there from an earlier run, made anew")
+	if err := abandon(); !errors.Is(err, hsm.ErrKeyNotFound) {
+		return err
 	}
 	return nil
 }
@@ -273,7 +280,7 @@ func (w *work) undo(ctx context.Context) (err error) {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("the token may hold keys of the restore still, which another run takes up: %w", err)
+		return fmt.Errorf("the token may hold keys of the restore still, which another run makes anew: %w", err)
 	}
 	return nil
 }

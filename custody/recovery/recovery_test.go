@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
@@ -236,7 +237,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	l.write(t, folder)
 	made := hsmtest.NewToken(t)
 	place := filepath.Join(folder, "state.db")
-	for step := 1; step <= 1+len(masters); step++ {
+	for step := 1; step <= 2*(1+len(masters)); step++ { // what is there from the step before is told, and made anew
 		child := exec.Command(os.Args[0], "-test.run=^TestKilledChild$")
 		child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %s %s %d", killedChild, made.Module, made.Label, made.PIN, place, folder, step))
 		out, err := child.CombinedOutput()
@@ -266,4 +267,39 @@ func TestWhatIsThereMustBeTheBackups(t *testing.T) {
 	_, err = Run(t.Context(), c)
 	require.ErrorIs(t, err, ErrTokenNotEmpty)
 	require.ErrorContains(t, err, `the backup key "pursekeeper/backup/first"`)
+}
+
+// collided is a token in which every backup key has the check value of the backup's: a holder of the PIN finds one in 2²⁴ tries.
+type collided struct {
+	*hsm.Token
+	value kcv.Value
+}
+
+func (c collided) Inventory(ctx context.Context) (hsm.Inventory, error) {
+	inventory, err := c.Token.Inventory(ctx)
+	for i := range inventory.Objects {
+		if inventory.Objects[i].Kind == hsm.ObjectBackup {
+			inventory.Objects[i].KCV = c.value
+		}
+	}
+	return inventory, err
+}
+
+// A backup key that somebody put into the fresh token beforehand is not taken over: copies would be made under it, for whoever has its bytes.
+func TestAPlantedBackupKeyIsNotTakenOver(t *testing.T) {
+	l := lose(t)
+	value, err := kcv.Parse(l.catalogue.Backup.KCV.Value)
+	require.NoError(t, err)
+	token := openToken(t, hsmtest.NewToken(t))
+	planted := secret.New(hsm.BackupKeySize)
+	defer planted.Wipe()
+	planted.Reveal("test")[0] = 1
+	_, err = token.ImportBackupKey(t.Context(), "first", planted)
+	require.NoError(t, err)
+	_, err = Run(t.Context(), l.config(t, collided{token, value}, openStore(t, filepath.Join(t.TempDir(), "state.db"))))
+	require.NoError(t, err)
+	got, err := token.BackupKey(t.Context(), "first")
+	require.NoError(t, err)
+	assert.Equal(t, value, got)
+	signs(t, token)
 }
