@@ -62,7 +62,7 @@ const (
 
 // Events about what officers decide on (custody.Office). The one who asked is the entry's client.
 const (
-	OfficersRegistered Event = "OfficersRegistered" // the first officers; Bytes are the first catalogue
+	OfficersRegistered Event = "OfficersRegistered" // the first officers, or those of a restore; Bytes are the catalogue, of a restore without its keys
 	ChangeProposed     Event = "ChangeProposed"
 	ChangeApproved     Event = "ChangeApproved" // with the signature
 	ChangeRejected     Event = "ChangeRejected"

@@ -295,6 +295,10 @@ func (w *work) commit(ctx context.Context, r Result, surviving bool) (index uint
 	if err != nil {
 		return 0, err
 	}
+	officers, err := officersOf(r.Catalogue, digest)
+	if err != nil {
+		return 0, err
+	}
 	detail := fmt.Sprintf("revision %d of token %s, made %s, catalogue %s; now revision %d, catalogue %s; %d keys", w.File.Revision, w.File.Token,
 		w.File.Created.UTC().Format(time.RFC3339), w.File.Catalogue, r.Catalogue.Revision, digest, len(w.masters))
 	if len(r.Lost) > 0 {
@@ -307,7 +311,18 @@ func (w *work) commit(ctx context.Context, r Result, surviving bool) (index uint
 		}
 		now.Revision, now.Document = r.Catalogue.Revision, document
 		index = at
-		return []audit.Entry{{Event: audit.Restored, Time: w.Now, Outcome: "RESTORED", Detail: detail}}, nil
+		entries := []audit.Entry{{Event: audit.Restored, Time: w.Now, Outcome: "RESTORED", Detail: detail}}
+		if !surviving {
+			entries = append(entries, audit.Entry{Event: audit.OfficersRegistered, Time: w.Now, Outcome: "OK", Change: &officers})
+		}
+		return entries, nil
 	}}
 	return index, w.Store.Commit(ctx, change)
+}
+
+// officersOf is what a record that begins with a restore has to know of who decides: officers and quorum, as the first officers are
+// registered. The keys and their copies stay out of it.
+func officersOf(c custody.Catalogue, digest string) (audit.Change, error) {
+	line, err := custody.Catalogue{Revision: c.Revision, Quorum: c.Quorum, Officers: c.Officers}.Encode()
+	return audit.Change{Bytes: string(line), Revision: c.Revision, Catalogue: digest}, err
 }
