@@ -136,9 +136,9 @@ func TestPruneIsKilled(t *testing.T) {
 	status, out = run(t, append(prune, "256"))
 	require.Zero(t, status, out)
 	whole := time.Since(began)
-	for i := range 12 {
+	for i := range 6 {
 		p := start(t, append(prune, to))
-		time.Sleep(whole * time.Duration(i) / 10) // where the kill falls is left to chance: nothing waits for it
+		time.Sleep(whole * time.Duration(i) / 5) // where the kill falls is left to chance: nothing waits for it
 		p.kill()
 		s.strange(5000 + i)
 		status, after := s.replays("--to", to)
