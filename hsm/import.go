@@ -111,26 +111,6 @@ func checkMaster(spec *KeySpec, key secret.Bytes) error {
 	return nil
 }
 
-// checkHalves refuses a two-key DES key that is worth less than it seems.
-func checkHalves(key []byte) error {
-	switch {
-	case sameHalves(key):
-		return errors.New("two equal halves make single DES")
-	case weakHalf(key):
-		return errors.New("a half is a weak or semi-weak DES key")
-	}
-	return nil
-}
-
-// sameHalves compares without the parity bits, in constant time.
-func sameHalves(key []byte) bool {
-	difference := byte(0)
-	for i := range key[:8] {
-		difference |= (key[i] ^ key[8+i]) & 0xFE
-	}
-	return difference == 0
-}
-
 // store seals the master and stores it as a data object of the token.
 func (e *entry) store(s *session, key secret.Bytes) error {
 	kek, err := s.ensureKEK(e.sealing)

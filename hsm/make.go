@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/pkcs11"
 
+	"github.com/pursekeeper/pursekeeper/crypto/deskey"
 	"github.com/pursekeeper/pursekeeper/crypto/kcv"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
@@ -283,7 +284,7 @@ func (m *making) randomKey(s *session) (secret.Bytes, error) {
 		if m.spec.Algorithm != suite.TDES {
 			return key, nil
 		}
-		oddParity(b)
+		deskey.SetOddParity(b)
 		if checkHalves(b) == nil {
 			return key, nil
 		}

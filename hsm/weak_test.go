@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pursekeeper/pursekeeper/crypto/deskey"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/hsm/hsmtest"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
@@ -19,16 +20,16 @@ import (
 
 // Weak keys undo themselves, and semi-weak ones undo another of the list: so says the cipher, not the list.
 func TestWeakHalvesAreWeak(t *testing.T) {
-	require.Len(t, weakHalves, 16)
+	require.Len(t, deskey.WeakParts(), 16)
 	text := []byte("8 bytes.")
 	undone := 0
-	for _, one := range weakHalves {
+	for _, one := range deskey.WeakParts() {
 		for _, b := range binary.BigEndian.AppendUint64(nil, one) {
 			assert.Equal(t, 1, bits.OnesCount8(b)%2, "odd parity")
 		}
 		first, err := suite.NewDES(binary.BigEndian.AppendUint64(nil, one))
 		require.NoError(t, err)
-		for _, other := range weakHalves {
+		for _, other := range deskey.WeakParts() {
 			second, err := suite.NewDES(binary.BigEndian.AppendUint64(nil, other))
 			require.NoError(t, err)
 			out := make([]byte, 8)
@@ -45,8 +46,8 @@ func TestWeakHalvesAreWeak(t *testing.T) {
 
 func TestWeakMastersAreRefused(t *testing.T) {
 	token := openToken(t, configOf(hsmtest.NewToken(t)))
-	for _, weak := range weakHalves {
-		for _, parity := range []uint64{0, ^uint64(withoutParity)} {
+	for _, weak := range deskey.WeakParts() {
+		for _, parity := range []uint64{0, 0x0101010101010101} {
 			half := fmt.Sprintf("%016X", weak^parity)
 			for _, digits := range []string{half + loadMaster[16:], loadMaster[:16] + half} {
 				key := secretOf(t, digits)
@@ -57,13 +58,13 @@ func TestWeakMastersAreRefused(t *testing.T) {
 		}
 	}
 	assert.Zero(t, durable(t, token))
-	assert.False(t, weakHalf(bytesOf(t, loadMaster)))
+	assert.False(t, deskey.HasWeakPart(bytesOf(t, loadMaster)))
 }
 
 func TestOddParity(t *testing.T) {
 	for i := range 256 {
 		key := []byte{byte(i)}
-		oddParity(key)
+		deskey.SetOddParity(key)
 		assert.Equal(t, 1, bits.OnesCount8(key[0])%2)
 		assert.Equal(t, byte(i)&0xFE, key[0]&0xFE)
 	}
@@ -97,7 +98,7 @@ func TestWeakHalvesAreSeenInTheToken(t *testing.T) {
 		assert.False(t, look(good, dataOf(0x1122334455667788)))
 		assert.True(t, look(good, good), "equal")
 		assert.True(t, look(dataOf(0x0123456789ABCDEF), dataOf(0x0022446688AACCEE)), "equal but for parity")
-		for _, weak := range weakHalves {
+		for _, weak := range deskey.WeakParts() {
 			assert.True(t, look(good, dataOf(weak)))
 			assert.True(t, look(dataOf(weak), good))
 		}

@@ -130,25 +130,15 @@ func (s view) replayPart(ctx context.Context, caller policy.Caller, r ReplayRequ
 
 // permitReplay asks the policy for each key set. A caller that may replay none is denied, and the record says so.
 func (s view) permitReplay(ctx context.Context, caller policy.Caller) (map[string]policy.Grant, error) {
-	grants := map[string]policy.Grant{}
-	denied := error(&policy.Denied{Reason: "this signer has no key set"})
-	for name := range s.keys.sets {
-		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: policy.Replay, KeySet: name})
-		if err != nil {
-			denied = err
-			continue
-		}
-		grants[name] = grant
-	}
-	if len(grants) > 0 {
-		return grants, nil
-	}
-	entry := s.entry(caller, policy.Grant{}, policy.Replay, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
-	entry.Policy = s.policy.Digest()
-	if err := s.record(ctx, entry); err != nil {
+	granted, sets, err := s.permitSome(ctx, caller, policy.Replay)
+	if err != nil {
 		return nil, err
 	}
-	return nil, denied
+	grants := make(map[string]policy.Grant, len(sets))
+	for i, set := range sets {
+		grants[set.Name] = granted[i]
+	}
+	return grants, nil
 }
 
 // Outcomes of a replay in the record.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"slices"
 )
 
 // PartSize is the length of single DES, and of each part of a triple-DES key.
@@ -28,30 +29,47 @@ var (
 	ErrEqualParts = errors.New("two parts of the key are equal")
 )
 
+// WeakParts returns the weak and semi-weak keys, big-endian and with odd parity. They are published, and no secret.
+func WeakParts() []uint64 { return slices.Clone(weakParts[:]) }
+
 // Check refuses a key with a weak part, or with two equal parts, whatever its parity bits are: with those two-key triple DES is single
 // DES, and three-key triple DES single DES or no more than two-key.
 func Check(key []byte) error {
-	if len(key) == 0 || len(key) > 3*PartSize || len(key)%PartSize != 0 {
-		return ErrLength
-	}
-	var weak, equal uint64
-	for at := 0; at < len(key); at += PartSize {
-		part := binary.BigEndian.Uint64(key[at:]) & withoutParity
-		for _, w := range weakParts {
-			weak |= same(part, w&withoutParity)
-		}
-		for other := 0; other < at; other += PartSize {
-			equal |= same(part, binary.BigEndian.Uint64(key[other:])&withoutParity)
-		}
-	}
 	switch {
-	case weak != 0:
+	case len(key) == 0 || len(key) > 3*PartSize || len(key)%PartSize != 0:
+		return ErrLength
+	case HasWeakPart(key):
 		return ErrWeak
-	case equal != 0:
+	case HasEqualParts(key):
 		return ErrEqualParts
 	}
 	return nil
 }
+
+// HasWeakPart reports whether a part is a weak or semi-weak key, whatever its parity bits are. The key's length is as Check has it.
+func HasWeakPart(key []byte) bool {
+	var weak uint64
+	for at := 0; at < len(key); at += PartSize {
+		for _, w := range weakParts {
+			weak |= same(part(key, at), w&withoutParity)
+		}
+	}
+	return weak != 0
+}
+
+// HasEqualParts reports whether two parts are equal but for their parity bits. The key's length is as Check has it.
+func HasEqualParts(key []byte) bool {
+	var equal uint64
+	for at := 0; at < len(key); at += PartSize {
+		for other := 0; other < at; other += PartSize {
+			equal |= same(part(key, at), part(key, other))
+		}
+	}
+	return equal != 0
+}
+
+// part is the part of the key that begins at a byte, without its parity bits.
+func part(key []byte, at int) uint64 { return binary.BigEndian.Uint64(key[at:]) & withoutParity }
 
 // same is 1 of equal values and 0 of others.
 func same(a, b uint64) uint64 {
