@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Operation is one method of the API, by its name there.
@@ -122,14 +123,16 @@ var rights = map[Role][]Operation{
 	},
 }
 
-// Client is one caller: the exact URI or DNS name in its certificate, one role, the key sets that it may use, and the
-// largest amount of one transaction in fen (0: no ceiling of its own).
+// Client is one caller: the exact URI or DNS name in its certificate, one role, and the key sets that it may use.
 type Client struct {
-	Name         string
-	Identity     string
-	Role         Role
-	KeySets      []string
-	MaxAmountFen uint64
+	Name     string   `json:"name"`
+	Identity string   `json:"identity"`
+	Role     Role     `json:"role"`
+	KeySets  []string `json:"keySets,omitempty"`
+	// MaxAmountFen is the largest amount of one of its transactions in fen; 0: no ceiling of its own.
+	MaxAmountFen uint64 `json:"maxAmountFen,omitempty"`
+	// Suspended: it is known, and may do nothing.
+	Suspended bool `json:"suspended,omitempty"`
 }
 
 // Policy is a validated set of clients. The zero Policy knows nobody and denies everything.
@@ -138,8 +141,9 @@ type Policy struct {
 	digest  string
 }
 
-// New validates clients. Names and identities are unique, roles are known.
-func New(clients []Client) (*Policy, error) {
+// New validates rules. Names and identities of clients are unique, roles are known.
+func New(rules Rules) (*Policy, error) {
+	clients := rules.Clients
 	p := &Policy{clients: make(map[string]Client, len(clients))}
 	names := make(map[string]bool, len(clients))
 	var canonical []string
@@ -159,7 +163,7 @@ func New(clients []Client) (*Policy, error) {
 		c.KeySets = slices.Sorted(slices.Values(c.KeySets))
 		names[c.Name] = true
 		p.clients[c.Identity] = c
-		canonical = append(canonical, fmt.Sprintf("%q %q %q %q %d\n", c.Identity, c.Name, c.Role, c.KeySets, c.MaxAmountFen))
+		canonical = append(canonical, fmt.Sprintf("%q %q %q %q %d %t\n", c.Identity, c.Name, c.Role, c.KeySets, c.MaxAmountFen, c.Suspended))
 	}
 	slices.Sort(canonical)
 	sum := sha256.Sum256([]byte(strings.Join(canonical, "")))
@@ -195,6 +199,9 @@ func (p *Policy) Identify(names []string) (Caller, error) {
 	if found.client.Name == "" {
 		return Caller{}, &Denied{Reason: "the certificate names no client of this signer"}
 	}
+	if found.client.Suspended {
+		return found, &Denied{Reason: fmt.Sprintf("client %s is suspended", found.client.Name)}
+	}
 	return found, nil
 }
 
@@ -203,6 +210,20 @@ type Request struct {
 	Caller    Caller
 	Operation Operation
 	KeySet    string
+	// Kind is the kind of the key, as keyderive names it: "load"; "" where the operation is of no single one.
+	Kind    string
+	Context Context
+}
+
+// Context is what is asked, beside who asks for what with which key. What a request does not have is left zero.
+type Context struct {
+	Amount    *uint64   // fen; of an overdraft the new limit
+	Purse     string    // "ED" or "EP"
+	Terminal  string    // 12 hex digits
+	Profile   string    // of the key set: its card profile
+	Algorithm string    // of the key set: "3DES" or "SM4"
+	Command   string    // of SignCommand: the command's name in the API
+	Time      time.Time // by the signer's clock, in the key set's time zone
 }
 
 // Grant is a decision in favour, and the only way to the signer's keys. The zero Grant allows nothing.
@@ -230,12 +251,14 @@ type Denied struct{ Reason string }
 
 func (d *Denied) Error() string { return "permission denied: " + d.Reason }
 
-// Decide grants r or returns a *Denied.
+// Decide grants r or returns a *Denied. The caller is looked up anew: who was identified by an earlier policy has the rights of this one.
 func (p *Policy) Decide(r Request) (Grant, error) {
-	c := r.Caller.client
+	c := p.clients[r.Caller.client.Identity]
 	switch {
-	case c.Name == "":
+	case c.Name == "" || c.Name != r.Caller.client.Name:
 		return Grant{}, &Denied{Reason: "the caller is not known"}
+	case c.Suspended:
+		return Grant{}, &Denied{Reason: fmt.Sprintf("client %s is suspended", c.Name)}
 	case !slices.Contains(rights[c.Role], r.Operation):
 		return Grant{}, &Denied{Reason: fmt.Sprintf("role %s may not %s", c.Role, r.Operation)}
 	case !r.Operation.OfKeySet() && r.KeySet != "":

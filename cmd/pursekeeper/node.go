@@ -57,7 +57,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 			err = errors.Join(err, n.close())
 		}
 	}()
-	rules, err := policy.New(cfg.Clients)
+	rules, err := policy.New(policy.Rules{Clients: cfg.Clients})
 	if err != nil {
 		return n, err
 	}

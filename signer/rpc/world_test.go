@@ -87,7 +87,7 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
 	w.log = newSealedLog(t)
-	rules, err := policy.New(s.clients)
+	rules, err := policy.New(policy.Rules{Clients: s.clients})
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
 	w.office, err = custody.NewOffice(custody.Options{Store: s.store(w.store), Node: "test"})
