@@ -4,8 +4,11 @@ package pgtest
 
 import (
 	"bytes"
+	"crypto/rand"
+	"database/sql"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -18,16 +21,15 @@ import (
 	"testing"
 	"time"
 
-	"database/sql"
-
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	"github.com/stretchr/testify/require"
 )
 
 // Server is a running server. Its superuser, who needs no password over the socket, is postgres.
 type Server struct {
-	Folder string // of the data, the socket and the log
-	Port   int    // on 127.0.0.1, and in the socket's name
+	Folder   string // of the data, the socket and the log
+	Port     int    // on 127.0.0.1, and in the socket's name
+	Password string // of postgres, over TCP
 
 	binaries  string
 	owner     *syscall.Credential // nil: this process's own
@@ -51,6 +53,8 @@ func Start(t testing.TB) *Server {
 	s.run(t, "initdb", "-D", s.data(), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--no-locale", "--no-sync")
 	s.Launch(t)
 	t.Cleanup(func() { s.Kill(t) })
+	s.Password = rand.Text()
+	s.Exec(t, s.URL("postgres"), "ALTER ROLE postgres PASSWORD '"+s.Password+"'")
 	return s
 }
 
@@ -199,6 +203,12 @@ func (s *Server) URL(database string) string {
 	return fmt.Sprintf("postgresql://postgres@/%s?host=%s&port=%d", database, s.Folder, s.Port)
 }
 
+// TCP names over TCP the database of a URL over the socket; there the user needs the password.
+func (s *Server) TCP(database string) string {
+	u, _ := url.Parse(database) // it is one of ours
+	return fmt.Sprintf("postgresql://postgres@127.0.0.1:%d%s?sslmode=disable", s.Port, u.Path)
+}
+
 // Database makes an empty database and returns its URL over the socket.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
@@ -208,9 +218,9 @@ func (s *Server) Database(t testing.TB) string {
 }
 
 // Exec runs SQL in a database, each text by itself.
-func (s *Server) Exec(t testing.TB, url string, texts ...string) {
+func (s *Server) Exec(t testing.TB, database string, texts ...string) {
 	t.Helper()
-	db, err := sql.Open("pgx", url)
+	db, err := sql.Open("pgx", database)
 	require.NoError(t, err)
 	defer db.Close()
 	for _, text := range texts {
