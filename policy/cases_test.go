@@ -1,20 +1,12 @@
 package policy
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-func shippedCases(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("shipped/cases.yaml")
-	require.NoError(t, err)
-	return string(text)
-}
 
 func runCases(t *testing.T, text string, rules Rules) (lines []string) {
 	t.Helper()
@@ -30,7 +22,7 @@ func runCases(t *testing.T, text string, rules Rules) (lines []string) {
 
 // Every method, and every command, for every role: what the shipped documents give is what their table says, and no cell is missing.
 func TestTheShippedDocumentsGiveTheShippedTable(t *testing.T) {
-	text := shippedCases(t)
+	text := ShippedCases()
 	assert.Empty(t, runCases(t, text, Rules{Policies: Shipped()}))
 	cases, err := ParseCases(Document{"cases", text})
 	require.NoError(t, err)
@@ -49,7 +41,7 @@ func TestTheShippedDocumentsGiveTheShippedTable(t *testing.T) {
 
 // Whatever a cell says otherwise is found, with its line: a table that no longer looks would pass.
 func TestEveryCellIsLookedAt(t *testing.T) {
-	lines := strings.Split(shippedCases(t), "\n")
+	lines := strings.Split(ShippedCases(), "\n")
 	var want []string // of each cell, the beginning of what is said
 	for i, line := range lines {
 		row, cells, found := strings.Cut(line, "{")
@@ -74,7 +66,7 @@ func TestEveryCellIsLookedAt(t *testing.T) {
 func TestTheTableLooksAtForeignKeySets(t *testing.T) {
 	wide := Document{"wide", `@id("wide") permit (principal in Role::"platform", action == Action::"GetTransaction", resource);`}
 	assert.Equal(t, []string{`cases:14: GetTransaction of platform on "any-other": expected deny, got allow`},
-		runCases(t, shippedCases(t), Rules{Policies: append(Shipped(), wide)}))
+		runCases(t, ShippedCases(), Rules{Policies: append(Shipped(), wide)}))
 }
 
 const someCases = `cases:
@@ -126,7 +118,7 @@ func TestCasesOneByOne(t *testing.T) {
 }
 
 func TestTablesThatAreNotWhole(t *testing.T) {
-	whole := shippedCases(t)
+	whole := ShippedCases()
 	tests := []struct{ old, new, want string }{
 		{"auditor: allow, personaliser: deny,  operator: deny}", "auditor: allow, personaliser: deny}",
 			`cases:14: table.cells.'GetTransaction': operator is "", expected allow or deny`},

@@ -124,16 +124,7 @@ func (p *plan) mayForbid() bool {
 	return slices.ContainsFunc(append(slices.Clone(p.early.rules), p.late.rules...), func(r *rule) bool { return r.forbid })
 }
 
-// LatePolicies are the ids of the policies that are judged on running totals, where a transaction is recorded.
-func (p *Policy) LatePolicies() (ids []string) {
-	for _, r := range p.rules {
-		if len(r.totals) > 0 && slices.ContainsFunc(Actions(), func(a Action) bool { return r.lateFor(a) }) {
-			ids = append(ids, r.id)
-		}
-	}
-	return ids
-}
-
+// lateFor reports whether an action has running totals.
 func (r *rule) lateFor(a Action) bool {
 	_, has := theSchema().attributes(types.NewEntityUID(actionType, types.String(a.Operation.Action(a.Command))))[totalsAttribute]
 	return has

@@ -71,3 +71,6 @@ func (p *Policy) Challengers(keySets []string) (found []string) {
 	}
 	return found
 }
+
+// Oracle reports whether a command lets its caller choose blocks that are encrypted under a key of one-block commands.
+func Oracle(command string) bool { return slices.Contains(oracles, command) }

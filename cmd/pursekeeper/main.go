@@ -29,6 +29,7 @@ type commands struct {
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`
 	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
 	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`
+	Policy   policyCmd   `cmd:"" help:"Check, test, explain and compare the rules that officers approve."`
 	Audit    auditCmd    `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }
 
