@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // PeekCustody reads the catalogue of a database without opening it for anything else: it makes no file, and brings no schema up to date.
@@ -28,6 +30,31 @@ func PeekCustody(ctx context.Context, path string) (c Custody, err error) {
 		return Custody{}, fmt.Errorf("database %s: %w", path, err)
 	}
 	if c.Revision == 0 {
+		return Custody{}, nil
+	}
+	return c, nil
+}
+
+// PeekPostgres is PeekCustody of a database in PostgreSQL: one that is not there, or that has no schema yet, has the zero Custody.
+func PeekPostgres(ctx context.Context, p Postgres) (c Custody, err error) {
+	config, err := p.config()
+	if err != nil {
+		return Custody{}, err
+	}
+	if err := withPassword(ctx, config, p.Password); err != nil {
+		return Custody{}, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err == nil {
+		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was read alone
+		err = conn.QueryRow(ctx, `SELECT revision, document FROM custody WHERE one = 1`).Scan(&c.Revision, &c.Document)
+	}
+	switch {
+	case isCode(err, "42P01", "3D000"): // no such table, no such database
+		return Custody{}, nil
+	case err != nil:
+		return Custody{}, fmt.Errorf("database %s: %w", config.Database, err)
+	case c.Revision == 0:
 		return Custody{}, nil
 	}
 	return c, nil

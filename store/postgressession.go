@@ -30,26 +30,33 @@ func (e *postgresEngine) reach() error {
 	e.drop()
 	ctx, cancel := e.within()
 	defer cancel()
+	conn, warned, err := e.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errAway, err)
+	}
+	e.conn, e.warned = conn, warned
+	return nil
+}
+
+// connect makes a connection whose session is as the writing one's; warned becomes true when its server warns.
+func (e *postgresEngine) connect(ctx context.Context) (conn *pgx.Conn, warned *atomic.Bool, err error) {
 	config := e.config.Copy()
-	warned := &atomic.Bool{}
+	warned = &atomic.Bool{}
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if severity((*pgconn.PgError)(n)) == "WARNING" {
 			warned.Store(true)
 		}
 	}
-	err := withPassword(ctx, config, e.password)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errAway, err)
+	if err := withPassword(ctx, config, e.password); err != nil {
+		return nil, nil, err
 	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errAway, err)
+	if conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+		return nil, nil, err
 	}
 	if err := settle(ctx, conn); err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", errAway, err), conn.Close(ctx))
+		return nil, nil, errors.Join(err, conn.Close(ctx))
 	}
-	e.conn, e.warned = conn, warned
-	return nil
+	return conn, warned, nil
 }
 
 // settle refuses a server that forgets what it committed, and sets what the session is to have.
