@@ -58,10 +58,23 @@ type TokenFile struct {
 	Development bool `yaml:"development"`
 }
 
-// StoreFile is where the durable state is.
+// StoreFile is where the durable state is: exactly one of the two.
 type StoreFile struct {
-	// SQLite is the path of a database file, made if it is not there, in a folder that is.
+	// SQLite is the path of a database file, made if it is not there, in a folder that is. One node uses it.
 	SQLite string `yaml:"sqlite"`
+	// Postgres is a database that is there, and that several nodes may share.
+	Postgres *PostgresFile `yaml:"postgres"`
+}
+
+// PostgresFile is a database of a PostgreSQL server.
+type PostgresFile struct {
+	// URL is postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=/FILE, with no password. Several HOST:PORT, separated by
+	// commas, are one server and those that may take its place. A server on this machine, at a loopback address or by its socket
+	// (?host=/FOLDER), needs no sslmode. Files are named by absolute paths.
+	URL string `yaml:"url"`
+	// Password says where the user's password comes from: {file: …}, {env: …} or {vault: …}. It is read for each connection. Left out, the
+	// server asks for none: it knows the user by the socket, or by the certificate that sslcert and sslkey name.
+	Password *source.Spec `yaml:"password"`
 }
 
 // AuditFile is where the sealed record is.
