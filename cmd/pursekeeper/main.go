@@ -27,6 +27,7 @@ type commands struct {
 	Backup   backupCmd   `cmd:"" help:"Write catalogue, officers, wrapped keys and configuration into one sealed file."`
 	Share    shareCmd    `cmd:"" help:"Take an officer's encrypted share out of a backup, to be decrypted elsewhere."`
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the store's schema up to date, as its owner."`
 	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
 	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`
 	Audit    auditCmd    `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`

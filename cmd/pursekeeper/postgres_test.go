@@ -20,7 +20,12 @@ type shared struct {
 
 func newShared(t *testing.T) shared {
 	t.Helper()
-	s := shared{server: pgtest.Start(t)}
+	return shared{server: pgtest.Start(t)}.another(t)
+}
+
+// another is a new database on the same server.
+func (s shared) another(t *testing.T) shared {
+	t.Helper()
 	s.database = s.server.Database(t)
 	password := filepath.Join(t.TempDir(), "password")
 	home{t: t}.writeFile(password, s.server.Password)
@@ -42,7 +47,19 @@ func TestCommandsOnPostgres(t *testing.T) {
 	there, err := store.PostgresThere(t.Context(), store.Postgres{URL: state.database})
 	require.NoError(t, err)
 	require.False(t, there, "a check changes nothing")
-	s := serveChild(h, config)
+	// The signer's own role may use the tables that the owner makes.
+	state.server.Exec(t, state.database, "CREATE ROLE signer LOGIN PASSWORD '"+state.server.Password+"'")
+	asSigner := h.config("signer.yaml", state.edit, edit{`audit: .*`, `audit: {directory: fresh}`}, edit{`postgresql://postgres@`, `postgresql://signer@`})
+	status, out = run(t, []string{"serve", "--config", asSigner})
+	require.NotZero(t, status)
+	require.Contains(t, out, "its schema is version 0, this program needs ")
+	status, out = run(t, []string{"migrate", "--config", config})
+	require.Zero(t, status, out)
+	require.Contains(t, out, "is up to date")
+	status, grants := run(t, []string{"migrate", "--config", config, "--grants", "signer"})
+	require.Zero(t, status, grants)
+	state.server.Exec(t, state.database, grants)
+	s := serveChild(h, asSigner)
 	require.True(t, s.ready())
 	require.Zero(t, s.terminate())
 	status, out = run(t, []string{"audit", "verify", h.path("fresh"), "--key", h.path("fresh.pub")})
