@@ -3,6 +3,7 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -181,7 +182,8 @@ func TestPostgresLocked(t *testing.T) {
 // A group is three round trips, two where nothing depends on what was read first, however many changes are in it.
 func TestPostgresRoundTrips(t *testing.T) {
 	server := pgtest.Start(t)
-	p, url := newProxy(t, server, server.Database(t))
+	database := server.Database(t)
+	p, url := newProxy(t, server, database)
 	s := openOver(t, server, url)
 	for _, c := range []struct {
 		what  string
@@ -201,6 +203,12 @@ func TestPostgresRoundTrips(t *testing.T) {
 		assert.InDelta(t, c.trips, trips, 0.1, c.what)
 	}
 	require.NoError(t, s.Close())
+	server.Stop(t) // its sessions tell what they counted when they end
+	server.Launch(t)
+	scans := ask(t, database, `SELECT SUM(seq_scan) FROM pg_stat_user_tables WHERE relname IN ('purses', 'cards', 'attempts')`)
+	n, err := strconv.Atoi(scans)
+	require.NoError(t, err)
+	assert.Less(t, n, 20, "tables were read from end to end; some %d groups ran", s.Stats().Groups.Load())
 }
 
 // What is read without officers, and where nothing is.
