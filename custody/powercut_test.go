@@ -168,7 +168,7 @@ func cutAt(t *testing.T, step int, act policy.Act, want []string) (cut bool) {
 // toBeApproved makes a world in which one change lacks bob's approval.
 func toBeApproved(t *testing.T, place string, token *hsm.Token, act policy.Act) (*world, store.ChangeRequest) {
 	w := worldOver(t, place, withToken(token))
-	first := Catalogue{Quorum: policy.Quorum{Default: 1}}
+	first := Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: officersRules("alice", "bob")}
 	for _, name := range []string{"alice", "bob"} {
 		w.keys[name] = newSSHKey(t, "-t", "ed25519")
 		first.Officers = append(first.Officers, Officer{Name: name, Key: w.keys[name].text})
