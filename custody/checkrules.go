@@ -176,6 +176,9 @@ func checkRules(rules policy.Rules) error {
 	if !strictly(rules.Policies, func(a, b policy.Document) int { return cmp.Compare(a.Name, b.Name) }) {
 		return invalid("policy documents are not each there once, in order")
 	}
+	if len(rules.Policies) == 0 { // policy.New would take others in their place
+		return invalid("there is no policy document: nobody but officers could do anything")
+	}
 	for _, d := range rules.Policies {
 		if !setName.MatchString(d.Name) {
 			return invalid("policy document %q: expected a name of the form %v", d.Name, setName)

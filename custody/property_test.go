@@ -154,7 +154,7 @@ func drawPolicy(t *rapid.T, change *Change) {
 	for _, name := range []string{"a", "b"} {
 		switch rapid.IntRange(0, 2).Draw(t, name) {
 		case 1:
-			text := rapid.SampledFrom([]string{testPolicy("GetTransaction"), testPolicy("ListTransactions")}).Draw(t, "text")
+			text := rapid.SampledFrom([]string{testPolicy(name, "GetTransaction"), testPolicy(name, "ListTransactions")}).Draw(t, "text")
 			change.Policy.Put = append(change.Policy.Put, DocumentChange{Name: name, Text: text})
 		case 2:
 			change.Policy.Remove = append(change.Policy.Remove, DocumentRemoval{Name: name})

@@ -45,7 +45,7 @@ func full() []Change {
 			Was: &policy.Client{Name: "platform", Identity: "platform.test", Role: policy.Reader, KeySets: []string{"demo"}, MaxAmountFen: 1, Suspended: true},
 		}}),
 		at(policy.SetPolicy, Change{Policy: &PolicyChange{
-			Put:    []DocumentChange{{Name: "new", Text: testPolicy("a")}, {Name: "old", Text: testPolicy("b"), Was: strings.Repeat("c3", 32)}},
+			Put:    []DocumentChange{{Name: "new", Text: testPolicy("a", "GetTransaction")}, {Name: "old", Text: testPolicy("b", "GetTransaction"), Was: strings.Repeat("c3", 32)}},
 			Remove: []DocumentRemoval{{Name: "gone", Was: strings.Repeat("d4", 32)}},
 			Limits: &LimitsChange{Text: "limits: []\n", Was: strings.Repeat("e5", 32)},
 		}}),

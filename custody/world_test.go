@@ -38,6 +38,7 @@ func officersRules(names ...string) (rules policy.Rules) {
 	for _, name := range names {
 		rules.Clients = append(rules.Clients, testClient(name, policy.Officer))
 	}
+	rules.Policies = policy.Shipped()
 	return rules
 }
 
@@ -45,9 +46,9 @@ func testClient(name string, role policy.Role) policy.Client {
 	return policy.Client{Name: name, Identity: "spiffe://test/" + name, Role: role, KeySets: []string{"demo"}}
 }
 
-// testPolicy is a document that lets auditors do one thing.
-func testPolicy(operation string) string {
-	return "// for auditors\npermit (principal in Role::\"auditor\", action == Action::\"" + operation + "\", resource);\n"
+// testPolicy is a document that lets auditors do one thing, by a policy of that name.
+func testPolicy(id, operation string) string {
+	return "// for auditors\n@id(\"" + id + "\")\npermit (principal in Role::\"auditor\", action == Action::\"" + operation + "\", resource);\n"
 }
 
 // founded is a catalogue with three officers, of whom one beside the author approves.

@@ -19,6 +19,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
@@ -56,16 +57,19 @@ func governedHome(h home) *governed {
 		}
 		g.catalogue.KeySets = append(g.catalogue.KeySets, s)
 	}
+	g.catalogue.Rules = policy.Rules{Clients: dev.Clients, Policies: policy.Shipped()}
 	text := g.read("pursekeeper.yaml")
+	clients := strings.Index(text, "\nclients:\n") + 1
 	from := strings.Index(text, "\nkeySets:\n") + 1
 	rest := text[from+len("keySets:\n"):]
 	to := slices.IndexFunc(strings.SplitAfter(rest, "\n"), func(line string) bool { return line != "" && line[0] != ' ' && line[0] != '\n' })
-	require.Positive(t, from)
+	require.Positive(t, clients)
+	require.Greater(t, from, clients)
 	after := ""
 	if to >= 0 {
 		after = strings.Join(strings.SplitAfter(rest, "\n")[to:], "")
 	}
-	text = strings.Replace(text[:from]+after, "sqlite: state.db", "sqlite: governed.db", 1)
+	text = strings.Replace(text[:clients]+after, "sqlite: state.db", "sqlite: governed.db", 1)
 	require.Contains(t, text, "governed.db")
 	text = strings.Replace(text, "directory: audit", "directory: governed-audit", 1)
 	g.write("governed.yaml", text)
@@ -129,7 +133,7 @@ func TestServeFollowsTheCatalogue(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "pursekeeper init")
 	_, err := s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
-	require.Equal(t, connect.CodeNotFound, connect.CodeOf(err), "%v", err)
+	require.Equal(t, connect.CodePermissionDenied, connect.CodeOf(err), "nobody may call yet: %v", err)
 
 	g.key("demo", keyderive.KindLoad).Due = time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	g.decide()

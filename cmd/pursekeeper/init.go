@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/pursekeeper/pursekeeper/custody"
+	folder "github.com/pursekeeper/pursekeeper/internal/rules"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -19,7 +20,8 @@ type initCmd struct {
 	Officers   map[string]string `name:"officer" help:"NAME=PUBKEYFILE of one officer; repeated." required:"" placeholder:"NAME=FILE" mapsep:"none"`
 	Identities map[string]string `name:"identity" help:"NAME=URI of one officer: the exact URI or DNS name in the certificate of its client; repeated. Not of one whose client is in the folder of --rules." placeholder:"NAME=URI" mapsep:"none"`
 	KeySets    []string          `help:"The key sets that the clients of --identity may use; they need not be there yet." placeholder:"SET,…"`
-	Rules      string            `help:"Folder of the first rules: clients.yaml, *.cedar and limits.yaml, each of which may be left out. Without documents those that are shipped are taken." type:"existingdir"`
+	Rules      string            `help:"Folder of the first rules: NAME.cedar, one or more, and clients.yaml and limits.yaml, which may be left out. Without it: the shipped documents." type:"existingdir" xor:"clients"`
+	Clients    string            `help:"clients.yaml without a folder around it." type:"existingfile" xor:"clients"`
 	Quorum     int               `help:"How many officers other than its author must approve a change." required:"" placeholder:"N"`
 }
 
@@ -61,13 +63,17 @@ func (c *initCmd) Run(ctx context.Context) (err error) {
 
 // rules are the first rules: those of the folder, with a client for each officer.
 func (c *initCmd) rules() (rules policy.Rules, err error) {
-	if c.Rules != "" {
-		if rules, err = readRules(c.Rules); err != nil {
-			return rules, err
-		}
+	switch {
+	case c.Rules != "":
+		rules, err = folder.Read(c.Rules)
+	case c.Clients != "":
+		rules.Clients, err = folder.ReadClients(c.Clients)
 	}
-	if len(rules.Policies) == 0 {
-		rules.Policies = shippedPolicies()
+	if err != nil {
+		return rules, err
+	}
+	if c.Rules == "" {
+		rules.Policies = policy.Shipped()
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Identities)) {
 		if c.Officers[name] == "" {

@@ -55,9 +55,9 @@ tls: {certificate: tls/server.crt, key: tls/server.key, clientCA: tls/ca.crt}
 token: {module: %q, label: institution, pin: {file: pin}, softhsmConf: %q}
 store: {sqlite: state.db}
 audit: {directory: %s-audit, origin: pursekeeper/institution}
-clients:
-%s`, made.Module, made.ConfPath, node, clients.String()))
+`, made.Module, made.ConfPath, node))
 	}
+	i.write("clients.yaml", "clients:\n"+clients.String())
 	return i
 }
 

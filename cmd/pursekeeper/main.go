@@ -29,6 +29,8 @@ type commands struct {
 	Restore  restoreCmd  `cmd:"" help:"Put a backup into an empty token and an empty store."`
 	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
 	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`
+	Client   clientCmd   `cmd:"" help:"List the clients, suspend one at once, and ask for it to be resumed."`
+	Policy   policyCmd   `cmd:"" help:"Show the rules in force."`
 	Audit    auditCmd    `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }
 

@@ -44,7 +44,7 @@ func withOfficers(s *setup) {
 // officerKeys registers the three, with keys that ssh-keygen makes, and answers the keys' paths.
 func officerKeys(t *testing.T, w *world) map[string]string {
 	paths := map[string]string{}
-	first := custody.Catalogue{Quorum: policy.Quorum{Default: 1}}
+	first := custody.Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: policy.Rules{Policies: policy.Shipped()}}
 	for _, name := range threeOfficers {
 		paths[name] = filepath.Join(t.TempDir(), name)
 		require.NoError(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", paths[name]).Run())
@@ -53,6 +53,7 @@ func officerKeys(t *testing.T, w *world) map[string]string {
 		key, err := custody.ReadPublicKey(public)
 		require.NoError(t, err)
 		first.Officers = append(first.Officers, custody.Officer{Name: name, Key: key})
+		first.Rules.Clients = append(first.Rules.Clients, policy.Client{Name: name, Identity: devpki.Identity(name), Role: policy.Officer, KeySets: []string{"demo"}})
 	}
 	_, err := w.office.Found(t.Context(), first)
 	require.NoError(t, err)
