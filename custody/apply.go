@@ -227,6 +227,11 @@ func (c Catalogue) Apply(change Change, made Made, now time.Time) (Catalogue, er
 	if err := next.Check(); err != nil {
 		return Catalogue{}, err
 	}
+	if change.Client != nil || change.Policy != nil {
+		if err := c.checkNames(next.Rules); err != nil {
+			return Catalogue{}, err
+		}
+	}
 	return next.clone(), nil // that shares nothing with the change
 }
 

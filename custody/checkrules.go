@@ -192,3 +192,23 @@ func checkRules(rules policy.Rules) error {
 	}
 	return nil
 }
+
+// checkNames refuses rules that name a key set which is not there, and which the rules before did not name: it is misspelt, or comes first. Those of
+// the first catalogue may name what is yet to come.
+func (c Catalogue) checkNames(next policy.Rules) error {
+	var known []string
+	for _, set := range c.KeySets {
+		known = append(known, set.Name)
+	}
+	if before, err := policy.New(c.Rules); err == nil {
+		known = append(known, before.KeySets()...)
+	}
+	after, err := policy.New(next)
+	if err == nil {
+		err = after.CheckKeySets(known)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the rules cannot be used: %w", ErrInvalid, err)
+	}
+	return nil
+}

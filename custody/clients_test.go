@@ -43,34 +43,36 @@ func TestWhatNoChangeOfRulesDoes(t *testing.T) {
 		with func(*Change)
 		says string
 	}{
-		"a client twice":                    {c, policy.AddClient, client1("platform", policy.Reader), "is there already"},
-		"a certificate for two clients":     {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "spiffe://test/bob" }), "bob"},
-		"a client without identity":         {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "" }), "client.identity"},
-		"a common name":                     {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "CN=x" }), "client.identity"},
-		"a pattern":                         {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "*.example.org" }), "client.identity"},
-		"a role of no program":              {c, policy.AddClient, client1("x", "root"), `client.role "root"`},
-		"key sets out of order":             {c, policy.AddClient, client1("x", policy.Reader, "b", "a"), "keySets: expected each once"},
-		"a key set of no name":              {c, policy.AddClient, client1("x", policy.Reader, "B"), "a key set's name"},
-		"a name that is a pattern":          {c, policy.AddClient, client1("*", policy.Reader), "client.name"},
-		"what a new client was":             {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Was = &policy.Client{Name: "x"} }), "client.was"},
-		"a client that is not there":        {c, policy.ReplaceClient, client1("x", policy.Reader), "there is no client x"},
-		"a client as it is":                 {c, policy.ReplaceClient, client1("platform", policy.Platform, "demo"), "is so already"},
-		"a removal with a role":             {c, policy.RemoveClient, client1("platform", policy.Platform), "takes a name alone"},
-		"what a client was not":             {c, policy.RemoveClient, with(naming("platform"), func(c *ClientChange) { c.Was = &policy.Client{Name: "platform"} }), "not as the change says"},
-		"a resumption of who may call":      {c, policy.ResumeClient, naming("platform"), "is not suspended"},
-		"a suspension of who is":            {suspended, policy.SuspendClient, naming("platform"), "is suspended already"},
-		"no policy":                         {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{} }, "expected put, remove or limits"},
-		"an empty document":                 {c, policy.SetPolicy, putting("a", " \n"), "not nothing"},
-		"a document that is no UTF-8":       {c, policy.SetPolicy, putting("a", "// \xff"), "UTF-8"},
-		"a document whose name is a path":   {c, policy.SetPolicy, putting("../a", "//"), "policy.put[0].name"},
-		"a document that is so already":     {c, policy.SetPolicy, putting("officer", document(c.Rules, "officer")), "is so already"},
-		"a removal of what is not there":    {c, policy.SetPolicy, removing("a"), "there is no document a"},
-		"a syntax error":                    {c, policy.SetPolicy, putting("a", "// one\npermit (principal, action, resource)\n"), "a:"},
-		"an action that there is not":       {c, policy.SetPolicy, putting("a", testPolicy("a", "AuthoriseLoad")), "a:3:"},
-		"an id that another document has":   {c, policy.SetPolicy, putting("a", testPolicy("officer-looks", "GetTransaction")), "officer-looks"},
-		"a limit document that is not text": {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{Limits: &LimitsChange{}} }, "policy.limits.text"},
-		"limits removed that are not there": {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{Limits: &LimitsChange{Remove: true}} }, "policy.limits.was"},
-		"limits removed, with a text":       {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{Limits: &LimitsChange{Remove: true, Text: "x"}} }, "policy.limits.text"},
+		"a client twice":                       {c, policy.AddClient, client1("platform", policy.Reader), "is there already"},
+		"a certificate for two clients":        {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "spiffe://test/bob" }), "bob"},
+		"a client without identity":            {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "" }), "client.identity"},
+		"a common name":                        {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "CN=x" }), "client.identity"},
+		"a pattern":                            {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "*.example.org" }), "client.identity"},
+		"a role of no program":                 {c, policy.AddClient, client1("x", "root"), `client.role "root"`},
+		"key sets out of order":                {c, policy.AddClient, client1("x", policy.Reader, "b", "a"), "keySets: expected each once"},
+		"a key set of no name":                 {c, policy.AddClient, client1("x", policy.Reader, "B"), "a key set's name"},
+		"a name that is a pattern":             {c, policy.AddClient, client1("*", policy.Reader), "client.name"},
+		"what a new client was":                {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Was = &policy.Client{Name: "x"} }), "client.was"},
+		"a client that is not there":           {c, policy.ReplaceClient, client1("x", policy.Reader), "there is no client x"},
+		"a client as it is":                    {c, policy.ReplaceClient, client1("platform", policy.Platform, "demo"), "is so already"},
+		"a removal with a role":                {c, policy.RemoveClient, client1("platform", policy.Platform), "takes a name alone"},
+		"what a client was not":                {c, policy.RemoveClient, with(naming("platform"), func(c *ClientChange) { c.Was = &policy.Client{Name: "platform"} }), "not as the change says"},
+		"a resumption of who may call":         {c, policy.ResumeClient, naming("platform"), "is not suspended"},
+		"a suspension of who is":               {suspended, policy.SuspendClient, naming("platform"), "is suspended already"},
+		"no policy":                            {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{} }, "expected put, remove or limits"},
+		"an empty document":                    {c, policy.SetPolicy, putting("a", " \n"), "not nothing"},
+		"a document that is no UTF-8":          {c, policy.SetPolicy, putting("a", "// \xff"), "UTF-8"},
+		"a document whose name is a path":      {c, policy.SetPolicy, putting("../a", "//"), "policy.put[0].name"},
+		"a document that is so already":        {c, policy.SetPolicy, putting("officer", document(c.Rules, "officer")), "is so already"},
+		"a removal of what is not there":       {c, policy.SetPolicy, removing("a"), "there is no document a"},
+		"a syntax error":                       {c, policy.SetPolicy, putting("a", "// one\npermit (principal, action, resource)\n"), "a:"},
+		"an action that there is not":          {c, policy.SetPolicy, putting("a", testPolicy("a", "AuthoriseLoad")), "a:3:"},
+		"a key set that is not there":          {c, policy.SetPolicy, putting("a", strings.Replace(testPolicy("a", "GetTransaction"), "resource)", "resource in KeySet::\"dmeo\")", 1)), `a:3:`},
+		"a client's key set that is not there": {c, policy.AddClient, client1("x", policy.Reader, "dmeo"), `unknown key set "dmeo"`},
+		"an id that another document has":      {c, policy.SetPolicy, putting("a", testPolicy("officer-looks", "GetTransaction")), "officer-looks"},
+		"a limit document that is not text":    {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{Limits: &LimitsChange{}} }, "policy.limits.text"},
+		"limits removed that are not there":    {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{Limits: &LimitsChange{Remove: true}} }, "policy.limits.was"},
+		"limits removed, with a text":          {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{Limits: &LimitsChange{Remove: true, Text: "x"}} }, "policy.limits.text"},
 		"a document put and removed": {c, policy.SetPolicy, func(c *Change) {
 			putting("officer", "// x\n")(c)
 			removing("officer")(c)
@@ -237,8 +239,8 @@ func TestWordsOfRules(t *testing.T) {
 	}
 	words = proposed(t, c, policy.SetPolicy, removing("a")).Words()
 	assert.Contains(t, words, "REMOVED      document a")
-	words = proposed(t, c, policy.ReplaceClient, func(c *Change) { client1("bob", policy.Officer, "other")(c) }).Words()
-	assert.Contains(t, words, "sets         other")
+	words = proposed(t, c, policy.ReplaceClient, func(c *Change) { client1("bob", policy.Officer)(c) }).Words()
+	assert.Contains(t, words, "sets         no key set")
 	assert.Contains(t, words, "was sets     demo")
 	assert.Contains(t, words, "WARNING      OFFICER")
 

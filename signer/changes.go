@@ -33,7 +33,7 @@ func inOffice[T any](ctx context.Context, s *Signer, caller policy.Caller, op po
 
 // mayDecide asks the policy, and answers who the caller is to the office. A denial is recorded before it is returned.
 func (s view) mayDecide(ctx context.Context, caller policy.Caller, op policy.Operation) (custody.Caller, error) {
-	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op})
+	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, Context: policy.Context{Time: s.now().UTC()}})
 	if err != nil {
 		denied := s.entry(caller, policy.Grant{}, op, audit.Entry{Outcome: outcomeDenied, Detail: err.Error()})
 		denied.Policy = s.keys.policy.Digest()

@@ -96,7 +96,7 @@ func (s *Signer) recordFrame(ctx context.Context, v view, caller policy.Caller, 
 		if !key.For(policy.Seal).Signs() || key.KCV != u.key.KCV {
 			return 0, store.ErrRevision
 		}
-		grant, err := v.keys.policy.Decide(policy.Request{Caller: caller, Operation: policy.Seal, KeySet: u.set.Name})
+		grant, err := v.keys.policy.Decide(policy.Request{Caller: caller, Operation: policy.Seal, KeySet: u.set.Name, Context: v.context(set, policy.Context{})})
 		if err != nil {
 			return 0, store.ErrRevision
 		}

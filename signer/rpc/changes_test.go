@@ -191,7 +191,7 @@ func TestMalformedDrafts(t *testing.T) {
 		"an author":          {"draft": addSet[:len(addSet)-1] + `,"author":"bob"}`},
 		"an id":              {"draft": addSet[:len(addSet)-1] + `,"id":"` + demoChangeID + `"}`},
 		"a base":             {"draft": addSet[:len(addSet)-1] + `,"base":"00"}`},
-		"very long":          {"draft": addSet[:len(addSet)-1] + strings.Repeat(" ", 17<<10) + "}"},
+		"very long":          {"draft": addSet[:len(addSet)-1] + strings.Repeat(" ", 60<<10) + "}"},
 		"a life of no time":  {"draft": addSet, "life": "-1h"},
 		"a life of no words": {"draft": addSet, "life": "long"},
 	} {
