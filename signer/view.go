@@ -66,7 +66,7 @@ func (s *Signer) view() view {
 	}
 }
 
-// looking is the view of an operation that only looks at the record: by the catalogue as it is when it begins, so that who may not look any
+// looking is the view of an operation that only looks at what is recorded, and may record nothing itself: by the catalogue as it is when it begins, so that who may not look any
 // more does not. What it answers rests on no key's state, so that a change of officers meanwhile does not undo it.
 func (s *Signer) looking(ctx context.Context) (view, error) {
 	if s.Revision() != 0 {

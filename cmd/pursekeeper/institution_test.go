@@ -38,7 +38,7 @@ func newInstitution(t *testing.T) *institution {
 	require.NoError(t, err)
 	i.write("pin", "institution-pin")
 	roles := append([]string{"platform", "personaliser", "auditor"}, officers...)
-	require.NoError(t, devpki.WriteFolder(i.path("tls"), time.Now(), roles...))
+	require.NoError(t, devpki.WriteFolder(i.path("tls"), time.Now(), append(roles, "desk")...))
 	var clients strings.Builder
 	for _, name := range roles {
 		role := name
