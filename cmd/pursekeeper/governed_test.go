@@ -264,3 +264,48 @@ func TestServeFollowsTheCatalogueWithALatchedToken(t *testing.T) {
 	require.Zero(t, s.metric(`alarms_total\{event="KeyDiffers"\}`), "a token that is away is no other token")
 	require.Zero(t, s.terminate())
 }
+
+// A catalogue whose rules this program cannot use, because a newer one wrote them, is alarmed once and makes the node unready. It decides
+// nothing by the rules that it has: a client may have been stopped since.
+func TestServeWithRulesThatItCannotUse(t *testing.T) {
+	g := newGoverned(t)
+	g.decide()
+	s := serveChild(g.home, g.config)
+	eventually(t, "ready", s.ready)
+	list := func() error {
+		_, err := s.client("platform").ListTransactions(t.Context(), &v1.ListTransactionsRequest{KeySet: "demo"})
+		return err
+	}
+	require.NoError(t, list())
+	good := g.catalogue.Rules.Policies
+	g.catalogue.Rules.Policies = append(slices.Clone(good), policy.Document{Name: "newer", Text: "@id(\"x\")\npermit (principal, action == Action::\"Tomorrow\", resource);\n"})
+	g.decide()
+	_, err := s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(err), "%v", err)
+	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(list()))
+	eventually(t, "unready", func() bool { return !s.ready() })
+	_, body := s.ask("/readyz")
+	require.Contains(t, body, "newer:2:")
+	require.EqualValues(t, 1, s.metric("catalogue_revision"))
+	require.EqualValues(t, 1, s.metric(`alarms_total\{event="RulesUnusable"\}`))
+
+	g.catalogue.Rules.Policies = good
+	g.catalogue.Rules.Clients = slices.Clone(g.catalogue.Rules.Clients)
+	for i := range g.catalogue.Rules.Clients {
+		one := &g.catalogue.Rules.Clients[i]
+		one.Suspended = one.Name == "platform"
+	}
+	g.decide()
+	_, err = s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	require.Equal(t, connect.CodePermissionDenied, connect.CodeOf(err), "%v: at once, by the rules of the newest revision", err)
+	eventually(t, "ready again", s.ready)
+	require.EqualValues(t, 1, s.metric(`alarms_total\{event="RulesUnusable"\}`))
+	require.Zero(t, s.terminate())
+	alarms := 0
+	for _, e := range g.entries() {
+		if e.Event == audit.RulesUnusable {
+			alarms++
+		}
+	}
+	require.Equal(t, 1, alarms)
+}
