@@ -321,12 +321,15 @@ func goodClient() string {
 	return client
 }
 
-// Without key sets they are those of the catalogue, which a client's may be in later.
+// Without key sets, they and the clients are those of the catalogue, and clients that nobody decides on are refused.
 func TestKeySetsOfTheCatalogue(t *testing.T) {
-	c, err := readText(t, folder(t), strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1)+"audit: {directory: audit}\n")
+	text := strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1) + "audit: {directory: audit}\n"
+	_, err := readText(t, folder(t), text)
+	require.ErrorContains(t, err, "clients: without keySets, officers decide on clients")
+	c, err := readText(t, folder(t), strings.Replace(text, goodClients(), "", 1))
 	require.NoError(t, err)
 	assert.True(t, c.Catalogued())
-	assert.Equal(t, []string{"demo", "demo-sm4"}, c.Clients[0].KeySets)
+	assert.Empty(t, c.Clients)
 	c, err = readText(t, folder(t), good)
 	require.NoError(t, err)
 	assert.False(t, c.Catalogued())
@@ -390,7 +393,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
 	_, err := New(File{}, t.TempDir())
 	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
-		"store", "audit.directory", "clients"} {
+		"store", "audit.directory"} {
 		require.ErrorContains(t, err, "configuration: "+field+": ")
 	}
 	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {

@@ -13,13 +13,14 @@ type File struct {
 	// AdminInsecureNonLoopback says that something else keeps strangers from the admin address.
 	AdminInsecureNonLoopback bool `yaml:"adminInsecureNonLoopback"`
 
-	TLS     TLSFile      `yaml:"tls"`
-	Token   TokenFile    `yaml:"token"`
-	Store   StoreFile    `yaml:"store"`
-	Audit   AuditFile    `yaml:"audit"`
+	TLS   TLSFile   `yaml:"tls"`
+	Token TokenFile `yaml:"token"`
+	Store StoreFile `yaml:"store"`
+	Audit AuditFile `yaml:"audit"`
+	// Clients, of a token for development alone, are callers that nobody decides on. They go with KeySets, and without them are left out.
 	Clients []ClientFile `yaml:"clients"`
-	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets are those of the catalogue
-	// in the store, which officers change.
+	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets, the clients and what they
+	// may do are those of the catalogue in the store, which officers change.
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
 	Log     LogFile      `yaml:"log"`
