@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +22,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
@@ -121,9 +121,9 @@ func TestRead(t *testing.T) {
 
 	assert.Equal(t, "127.0.0.1:7443", c.Listen)
 	assert.Equal(t, "127.0.0.1:7444", c.Admin)
-	assert.EqualValues(t, tls.VersionTLS13, c.TLS.MinVersion)
-	assert.Equal(t, tls.RequireAndVerifyClientCert, c.TLS.ClientAuth)
-	assert.Len(t, c.TLS.Certificates, 1)
+	assert.Equal(t, peers.Files{
+		Certificate: filepath.Join(dir, "tls/server.pem"), Key: filepath.Join(dir, "tls/server.key"), ClientCA: filepath.Join(dir, "tls/server.pem"),
+	}, c.TLS)
 	assert.Equal(t, filepath.Join(dir, "module.so"), c.Token.Module)
 	assert.Equal(t, "file "+filepath.Join(dir, "pin"), c.Token.PIN.String())
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
