@@ -219,6 +219,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a session for ever", "store:", "limits: {sessionLife: 169h}\nstore:", "limits.sessionLife"},
 		{"a session for nothing", "store:", "limits: {sessionLife: 8}\nstore:", "limits.sessionLife"},
 
+		{"list of revoked certificates that is not there", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: none.crl", "tls.crl: "},
+		{"list that is none", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem", `tls.crl: `},
+		{"grace of no list", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crlGrace: 1h", "tls.crlGrace: has no use without tls.crl"},
+		{"grace for long", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem, crlGrace: 169h", "tls.crlGrace: 169h0m0s: expected at most 168h"},
+		{"grace in nothing", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem, crlGrace: 5", "tls.crlGrace: "},
+
 		{"no client", goodClients(), "", "clients: missing"},
 		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},
 		{"identity is no name", `"spiffe://pursekeeper.example/platform"`, `"CN=platform, O=x"`, "clients[0].identity: "},

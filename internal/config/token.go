@@ -90,7 +90,7 @@ func (c *checker) tls(file TLSFile) (f peers.Files) {
 	if crl = file.CRL == ""; !crl {
 		f.CRL, crl = c.existing("tls.crl", file.CRL)
 	}
-	f.Grace = c.duration("tls.crlGrace", file.CRLGrace, 0, 0)
+	f.Grace = c.duration("tls.crlGrace", file.CRLGrace, 0, time.Second)
 	c.atMost("tls.crlGrace", f.Grace, maxGrace)
 	if file.CRLGrace != "" && file.CRL == "" {
 		c.refuse("tls.crlGrace", "has no use without tls.crl")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 )
@@ -19,6 +20,7 @@ const maxFile = 32 << 20
 type file struct {
 	field, path string
 	content     []byte
+	mode        fs.FileMode // who may read it
 	err         error
 }
 
@@ -42,7 +44,7 @@ func (h *half[T]) look(before *T, now time.Time, atOnce bool) (taken *T, news bo
 	read := make([]file, len(h.files))
 	for i, f := range h.files {
 		read[i] = f
-		read[i].content, read[i].err = readFile(f.path)
+		read[i].content, read[i].mode, read[i].err = readFile(f.path)
 		defer clear(read[i].content)
 	}
 	is := digestOf(read)
@@ -64,17 +66,21 @@ func (h *half[T]) look(before *T, now time.Time, atOnce bool) (taken *T, news bo
 	return taken, true, nil
 }
 
-func readFile(path string) ([]byte, error) {
+func readFile(path string) (content []byte, mode fs.FileMode, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer f.Close() //nolint:errcheck // it is only read
-	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	content, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(content) > maxFile {
 		err = fmt.Errorf("%s: larger than %d bytes", path, maxFile)
 	}
-	return content, err
+	return content, info.Mode().Perm(), err
 }
 
 // digestOf tells states of files apart, among them those that cannot be read.
@@ -85,7 +91,7 @@ func digestOf(files []file) (d digest) {
 		if f.err != nil {
 			text = []byte("error: " + f.err.Error())
 		}
-		_ = binary.Write(h, binary.BigEndian, uint64(len(text))) // a hash takes all
+		_ = binary.Write(h, binary.BigEndian, []uint64{uint64(f.mode), uint64(len(text))}) // a hash takes all
 		h.Write(text)
 	}
 	return digest(h.Sum(nil))

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -38,10 +37,8 @@ func newServer(certificate, key *file, now time.Time) (*Server, error) {
 	if key.err != nil {
 		return nil, &Problem{Field: key.field, Err: key.err}
 	}
-	if info, err := os.Stat(key.path); err != nil {
-		return nil, &Problem{Field: key.field, Err: err}
-	} else if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, key.problem("has mode %04o: readable by others than its owner; chmod 0400 it", mode)
+	if key.mode&0o077 != 0 {
+		return nil, key.problem("has mode %04o: readable by others than its owner; chmod 0400 it", key.mode)
 	}
 	pair, err := tls.X509KeyPair(certificate.content, key.content)
 	if err != nil {

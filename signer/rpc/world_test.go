@@ -68,6 +68,7 @@ type setup struct {
 	past    bool // the signer replays, as if its record were sealed
 	server  func(*http.Server)
 	cas     []*x509.Certificate // further authorities of clients
+	crl     bool                // the authority has a list of revoked certificates
 	ready   func(context.Context) error
 	timeout time.Duration
 	unread  time.Duration // of a stream; 0 is the service's own
@@ -111,7 +112,7 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 func (w *world) serve(s *setup, metrics *Metrics) {
 	t := w.t
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.peers = w.openPeers(s.cas, log, metrics.Alarm)
+	w.peers = w.openPeers(s, log, metrics.Alarm)
 	handler := NewHandler(Config{Signer: w.signer, Peers: w.peers, Metrics: metrics, Log: log, Timeout: s.timeout})
 	if s.unread != 0 {
 		handler.service.unreadTime = s.unread
@@ -148,7 +149,7 @@ func listen(t testing.TB) net.Listener {
 }
 
 // openPeers reads certificates from files, as the binary does.
-func (w *world) openPeers(cas []*x509.Certificate, log *slog.Logger, alarm func(audit.Event)) *peers.Peers {
+func (w *world) openPeers(s *setup, log *slog.Logger, alarm func(audit.Event)) *peers.Peers {
 	certificate, key, err := w.authority.Server()
 	require.NoError(w.t, err)
 	dir := w.t.TempDir()
@@ -156,13 +157,24 @@ func (w *world) openPeers(cas []*x509.Certificate, log *slog.Logger, alarm func(
 	w.write(w.files.Certificate, certificate)
 	w.write(w.files.Key, key)
 	authorities := w.authority.Certificate()
-	for _, ca := range cas {
+	for _, ca := range s.cas {
 		authorities = append(authorities, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...)
 	}
 	w.write(w.files.ClientCA, authorities)
+	if s.crl {
+		w.files.CRL = filepath.Join(dir, "ca.crl")
+		w.revoke(1)
+	}
 	p, err := peers.Open(peers.Config{Files: w.files, Log: log, Alarm: alarm})
 	require.NoError(w.t, err)
 	return p
+}
+
+// revoke writes the authority's list of that number.
+func (w *world) revoke(number int64, certificates ...[]byte) {
+	list, err := w.authority.Revoked(number, time.Now().Add(time.Hour), certificates...)
+	require.NoError(w.t, err)
+	w.write(w.files.CRL, list)
 }
 
 func (w *world) write(path string, content []byte) {
