@@ -63,6 +63,14 @@ const (
 	RevocationListLate  Event = "RevocationListLate"  // alarm, no entry: a list of revoked certificates is out of date
 )
 
+// Alarms are the events that somebody must hear of at once. Each is counted, and has an alert in docs/alerts.
+func Alarms() []Event {
+	return []Event{
+		UnexplainedCounter, Contradiction, CardLocked, KeyDiffers, SealingLate, SealingRefused, WitnessConflict, WitnessLate,
+		CertificatesRefused, RevocationListLate,
+	}
+}
+
 // Events about what officers decide on (custody.Office). The one who asked is the entry's client.
 const (
 	OfficersRegistered Event = "OfficersRegistered" // the first officers, or those of a restore; Bytes are the catalogue, of a restore without its keys
