@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net/http"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 )
 
@@ -114,6 +116,41 @@ func TestARevokedCertificateEndsItsStream(t *testing.T) {
 	assert.ErrorContains(t, err, "is revoked since")
 	assert.Len(t, w.refusedCallers(), 1)
 	assert.Len(t, w.entries(), entries+1, "the refusal")
+}
+
+// An export ends at the message after its auditor's certificate was revoked.
+func TestARevokedCertificateEndsItsExport(t *testing.T) {
+	w := newWorld(t, withCRL)
+	w.as("platform").approved(demoLoad())
+	w.seal()
+	w.log.hold = make(chan struct{})
+	certificate, key, err := w.authority.Client(devpki.Identity("auditor"), time.Now().Add(time.Hour))
+	auditor := w.dial(w.tlsWith(certificate, key, err), true)
+	before := len(w.entries())
+	type exported struct {
+		lines string
+		err   error
+	}
+	ended := make(chan exported, 1)
+	go func() {
+		stream, err := auditor.audit().ExportEntries(t.Context(), &v1.ExportEntriesRequest{})
+		var lines string
+		for err == nil && stream.Receive() {
+			lines += stream.Msg().JsonLines
+		}
+		if err == nil {
+			err = errors.Join(stream.Err(), stream.Close())
+		}
+		ended <- exported{lines, err}
+	}()
+	require.Eventually(t, func() bool { return len(w.entries()) == before+1 }, 30*time.Second, time.Millisecond)
+	w.revoke(2, certificate)
+	w.peers.Look(true)
+	close(w.log.hold)
+	got := <-ended
+	assert.Empty(t, got.lines)
+	assert.Equal(t, connect.CodeUnauthenticated, connect.CodeOf(got.err), "%v", got.err)
+	assert.Len(t, w.refusedCallers(), 1)
 }
 
 // An authority that is taken out takes its clients with it, also from connections that are open; they learn nothing at the handshake of a
