@@ -58,7 +58,7 @@ func TestRolesAndOperations(t *testing.T) {
 	require.ElementsMatch(t, Operations(), rows)
 	require.Len(t, Roles(), 6)
 	for i, role := range []Role{Platform, Reader, Officer, Auditor, Personaliser, Operator} {
-		p, err := New([]Client{{Name: "c", Identity: "spiffe://test/c", Role: role, KeySets: []string{"demo"}}})
+		p, err := New(Rules{Clients: []Client{{Name: "c", Identity: "spiffe://test/c", Role: role, KeySets: []string{"demo"}}}})
 		require.NoError(t, err)
 		caller, err := p.Identify([]string{"spiffe://test/c"})
 		require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestTheDefaultIsDeny(t *testing.T) {
 	assert.False(t, Grant{}.Allows("", ""))
 	assert.False(t, Grant{}.Allows(AuthorizeLoad, "demo"))
 
-	p, err := New([]Client{{Name: "c", Identity: "spiffe://test/c", Role: Platform, KeySets: []string{"demo"}}})
+	p, err := New(Rules{Clients: []Client{{Name: "c", Identity: "spiffe://test/c", Role: Platform, KeySets: []string{"demo"}}}})
 	require.NoError(t, err)
 	caller, err := p.Identify([]string{"spiffe://test/c"})
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestTheDefaultIsDeny(t *testing.T) {
 }
 
 func TestCeilingOfOneTransaction(t *testing.T) {
-	p, err := New([]Client{{Name: "c", Identity: "i", Role: Platform, KeySets: []string{"demo"}, MaxAmountFen: 100}})
+	p, err := New(Rules{Clients: []Client{{Name: "c", Identity: "i", Role: Platform, KeySets: []string{"demo"}, MaxAmountFen: 100}}})
 	require.NoError(t, err)
 	caller, err := p.Identify([]string{"i"})
 	require.NoError(t, err)
@@ -121,10 +121,10 @@ func TestCeilingOfOneTransaction(t *testing.T) {
 }
 
 func TestIdentityIsExactAndUnique(t *testing.T) {
-	p, err := New([]Client{
+	p, err := New(Rules{Clients: []Client{
 		{Name: "a", Identity: "spiffe://test/a", Role: Platform},
 		{Name: "b", Identity: "spiffe://test/b", Role: Auditor},
-	})
+	}})
 	require.NoError(t, err)
 	for _, names := range [][]string{nil, {"spiffe://test/"}, {"spiffe://test/a/"}, {"SPIFFE://test/a"}, {"spiffe://test/a", "spiffe://test/b"}} {
 		_, err := p.Identify(names)
@@ -140,7 +140,7 @@ func TestIdentityIsExactAndUnique(t *testing.T) {
 		"identity twice":   {{Name: "a", Identity: "i", Role: Platform}, {Name: "b", Identity: "i", Role: Platform}},
 		"identity differs": {{Name: "a", Identity: "", Role: Platform}},
 	} {
-		_, err := New(clients)
+		_, err := New(Rules{Clients: clients})
 		require.Error(t, err, name)
 	}
 }
@@ -148,14 +148,14 @@ func TestIdentityIsExactAndUnique(t *testing.T) {
 func TestDigestCoversEveryField(t *testing.T) {
 	base := Client{Name: "a", Identity: "i", Role: Platform, KeySets: []string{"x", "y"}, MaxAmountFen: 1}
 	digest := func(cs ...Client) string {
-		p, err := New(cs)
+		p, err := New(Rules{Clients: cs})
 		require.NoError(t, err)
 		return p.Digest()
 	}
 	seen := map[string]bool{digest(base): true}
 	for _, change := range []func(*Client){
 		func(c *Client) { c.Name = "b" }, func(c *Client) { c.Identity = "j" }, func(c *Client) { c.Role = Auditor },
-		func(c *Client) { c.KeySets = []string{"x"} }, func(c *Client) { c.KeySets = []string{"x y"} }, func(c *Client) { c.MaxAmountFen = 2 },
+		func(c *Client) { c.KeySets = []string{"x"} }, func(c *Client) { c.KeySets = []string{"x y"} }, func(c *Client) { c.MaxAmountFen = 2 }, func(c *Client) { c.Suspended = true },
 	} {
 		c := base
 		change(&c)
@@ -163,4 +163,26 @@ func TestDigestCoversEveryField(t *testing.T) {
 		seen[digest(c)] = true
 	}
 	assert.Equal(t, digest(base), digest(Client{Name: "a", Identity: "i", Role: Platform, KeySets: []string{"y", "x"}, MaxAmountFen: 1}))
+}
+
+// A client that officers suspended may do nothing, whoever identified it before by an earlier policy.
+func TestSuspendedClients(t *testing.T) {
+	client := Client{Name: "c", Identity: "i", Role: Platform, KeySets: []string{"demo"}}
+	before, err := New(Rules{Clients: []Client{client}})
+	require.NoError(t, err)
+	caller, err := before.Identify([]string{"i"})
+	require.NoError(t, err)
+	client.Suspended = true
+	after, err := New(Rules{Clients: []Client{client}})
+	require.NoError(t, err)
+	var denied *Denied
+	_, err = after.Identify([]string{"i"})
+	require.ErrorAs(t, err, &denied)
+	_, err = after.Decide(Request{Caller: caller, Operation: AuthorizeLoad, KeySet: "demo"})
+	require.ErrorAs(t, err, &denied)
+	client.Suspended, client.Name = false, "another"
+	renamed, err := New(Rules{Clients: []Client{client}})
+	require.NoError(t, err)
+	_, err = renamed.Decide(Request{Caller: caller, Operation: AuthorizeLoad, KeySet: "demo"})
+	require.ErrorAs(t, err, &denied)
 }

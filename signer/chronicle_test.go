@@ -98,7 +98,7 @@ func newChronicle(t testing.TB, alg suite.Algorithm, change ...func(*Config)) *c
 				Name: string(role), Identity: "spiffe://pursekeeper.test/" + string(role), Role: role, KeySets: []string{"full"},
 			})
 		}
-		rules, err := policy.New(clients)
+		rules, err := policy.New(policy.Rules{Clients: clients})
 		require.NoError(t, err)
 		config.Policy, config.KeySets, config.Past = rules, []KeySet{fullKeySet(t, "full", alg)}, c.now
 	}}, change...)...)

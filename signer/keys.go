@@ -66,7 +66,8 @@ func (s *Signer) EachKey(yield func(audit.Key, custody.KeyState)) {
 func (s view) permitSome(ctx context.Context, caller policy.Caller, op policy.Operation) (grants []policy.Grant, sets []*keySet, err error) {
 	var denied error
 	for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
-		grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: name})
+		asked := s.context(s.keys.sets[name], policy.Context{})
+		grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: name, Context: asked})
 		if err != nil {
 			denied = err
 			continue
@@ -80,7 +81,7 @@ func (s view) permitSome(ctx context.Context, caller policy.Caller, op policy.Op
 		denied = &policy.Denied{Reason: "this signer has no key set"}
 	}
 	entry := s.entry(caller, policy.Grant{}, op, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
-	entry.Policy = s.policy.Digest()
+	entry.Policy = s.keys.policy.Digest()
 	if err := s.record(ctx, entry); err != nil {
 		return nil, nil, err
 	}

@@ -104,10 +104,10 @@ func tillPolicy(t testing.TB, ceiling uint64) *policy.Policy {
 			Name: name, Identity: "spiffe://pursekeeper.test/" + name, Role: role, KeySets: []string{"demo"}, MaxAmountFen: ceiling,
 		}
 	}
-	p, err := policy.New([]policy.Client{
+	p, err := policy.New(policy.Rules{Clients: []policy.Client{
 		client("platform", policy.Platform), client("officer", policy.Officer), client("reader", policy.Reader),
 		client("other-reader", policy.Reader),
-	})
+	}})
 	require.NoError(t, err)
 	return p
 }

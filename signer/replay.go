@@ -268,7 +268,7 @@ func (s view) recordReplay(ctx context.Context, caller policy.Caller, from uint6
 		counts[r.Verdict]++
 	}
 	entry := s.entry(caller, policy.Grant{}, policy.Replay, audit.Entry{Outcome: outcomeReplayed})
-	entry.Policy = s.policy.Digest()
+	entry.Policy = s.keys.policy.Digest()
 	if counts[Different] > 0 {
 		entry.Outcome = outcomeDifferent
 	}

@@ -246,7 +246,7 @@ func TestWhoMayReplay(t *testing.T) {
 	assert.Equal(t, "entries 0 up to 2: 1 equal, 0 different, 0 not replayable, 0 of keys that are gone, 1 of no MAC", last.Detail)
 
 	b := newBench(t)
-	b.policy = c.policy
+	b.current.Load().policy = c.current.Load().policy
 	_, err = b.Replay(context.Background(), c.as(policy.Auditor), ReplayRequest{})
 	require.Error(t, err)
 }
@@ -277,9 +277,9 @@ func TestKeysOfAReplay(t *testing.T) {
 	}
 	delete(c.current.Load().sets, "full")
 	c.current.Load().sets["other"] = &keySet{KeySet: KeySet{Name: "other"}}
-	rules, err := policy.New([]policy.Client{{Name: "auditor", Identity: "spiffe://pursekeeper.test/auditor", Role: policy.Auditor, KeySets: []string{"other"}}})
+	rules, err := policy.New(policy.Rules{Clients: []policy.Client{{Name: "auditor", Identity: "spiffe://pursekeeper.test/auditor", Role: policy.Auditor, KeySets: []string{"other"}}}})
 	require.NoError(t, err)
-	c.policy = rules
+	c.current.Load().policy = rules
 	assert.Equal(t, ReplayedEntry{Index: 1, Verdict: NotReplayable, Reason: "KEY_SET"}, one(), "and nothing of it is said")
 }
 

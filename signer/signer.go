@@ -31,7 +31,7 @@ const (
 
 // Config is what New needs. Policy and Store have no default: no recorder, no start.
 type Config struct {
-	Policy *policy.Policy
+	Policy *policy.Policy // until Use gives another; the zero Policy denies everything
 	Store  store.Store
 	// KeySets are those that no officers decide on, which stay as they are. Without them there are none until Use.
 	KeySets []KeySet
@@ -61,7 +61,6 @@ type Signer struct {
 
 // service is what of a Signer does not change.
 type service struct {
-	policy *policy.Policy
 	store  store.Store
 	life   time.Duration
 	reader readerLives
@@ -83,7 +82,7 @@ func New(c Config) (*Signer, error) {
 		return nil, errors.New("signer: a policy and a store are needed")
 	}
 	s := &Signer{reload: c.Reload, office: c.Office, service: &service{
-		policy: c.Policy, store: c.Store, life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
+		store: c.Store, life: c.SettlementLife, now: c.Now, random: c.Random, alarm: c.Alarm, ledger: c.Ledger,
 		sealed: c.Sealed, listing: make(chan struct{}, pagesAtOnce), past: c.Past, replaying: make(chan struct{}, 1), rest: resting,
 	}}
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
@@ -102,7 +101,7 @@ func New(c Config) (*Signer, error) {
 	if s.reload == nil {
 		s.reload = func(context.Context) error { return nil }
 	}
-	keys, err := newSnapshot(0, c.KeySets, s.now())
+	keys, err := newSnapshot(0, c.Policy, c.KeySets, s.now())
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +123,12 @@ type KeyUsed struct {
 // Identify finds the caller among the names of a verified client certificate; none is recorded and refused.
 func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, error) {
 	return withKeys(ctx, s, func(s view) (policy.Caller, error) {
-		caller, err := s.policy.Identify(names)
+		caller, err := s.keys.policy.Identify(names)
 		if err == nil {
 			return caller, nil
 		}
 		if failed := s.record(ctx, audit.Entry{
-			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.policy.Digest(),
+			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.keys.policy.Digest(),
 		}); failed != nil {
 			return caller, failed
 		}
@@ -139,9 +138,12 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 
 // Refuse records a caller who was refused for his certificate, before anybody asked who he is.
 func (s *Signer) Refuse(ctx context.Context, names []string, reason string) error {
-	return s.Record(ctx, audit.Entry{
-		Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%s: %s", reason, firstOfNames(names)), Policy: s.policy.Digest(),
+	_, err := withKeys(ctx, s, func(s view) (struct{}, error) {
+		return struct{}{}, s.record(ctx, audit.Entry{
+			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%s: %s", reason, firstOfNames(names)), Policy: s.keys.policy.Digest(),
+		})
 	})
+	return err
 }
 
 // firstOfNames writes names for the record; a certificate may carry more, and longer ones, than an entry has room for.
@@ -163,20 +165,20 @@ const identifyEvent audit.Event = "Identify"
 
 const outcomeDenied = "PERMISSION_DENIED"
 
-// permit asks the policy. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
-func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry) (
+// permit asks the policy, with what is known of the request beside its key set. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
+func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry, asked policy.Context) (
 	*keySet, policy.Grant, error,
 ) {
 	set := s.keys.sets[keySetName]
 	if set == nil {
 		return nil, policy.Grant{}, &NotFoundError{Field: "keySet", Name: keySetName}
 	}
-	grant, err := s.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: keySetName})
+	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: keySetName, Context: s.context(set, asked)})
 	if err == nil {
 		return set, grant, nil
 	}
 	entry := s.entry(caller, policy.Grant{}, op, about)
-	entry.Outcome, entry.Detail, entry.Policy = outcomeDenied, err.Error(), s.policy.Digest()
+	entry.Outcome, entry.Detail, entry.Policy = outcomeDenied, err.Error(), s.keys.policy.Digest()
 	if failed := s.record(ctx, entry); failed != nil {
 		return nil, policy.Grant{}, failed
 	}
@@ -226,6 +228,6 @@ func (s *Signer) Record(ctx context.Context, entries ...audit.Entry) error {
 
 // Start records that the service runs, with what it found out about its keys. It is the first entry of a run.
 func (s *Signer) Start(ctx context.Context, findings []audit.Entry) error {
-	start := audit.Entry{Event: audit.Started, Outcome: "OK", Policy: s.policy.Digest()}
+	start := audit.Entry{Event: audit.Started, Outcome: "OK", Policy: s.current.Load().policy.Digest()}
 	return s.Record(ctx, append([]audit.Entry{start}, findings...)...)
 }

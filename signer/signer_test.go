@@ -58,7 +58,7 @@ func testKeySet(t testing.TB, name string, alg suite.Algorithm) KeySet {
 // bench is a signer over a database file of its own.
 type bench struct {
 	*Signer
-	store  *store.SQLite
+	store  *store.Database
 	path   string
 	caller policy.Caller
 	clock  time.Time
@@ -75,11 +75,11 @@ func newBench(t testing.TB, change ...func(*Config)) *bench {
 
 func (b *bench) open(t testing.TB, change ...func(*Config)) {
 	t.Helper()
-	rules, err := policy.New([]policy.Client{{
+	rules, err := policy.New(policy.Rules{Clients: []policy.Client{{
 		Name: "platform", Identity: testIdentity, Role: policy.Platform, KeySets: []string{"demo", "demo-sm4"},
 	}, {
 		Name: "officer", Identity: "spiffe://pursekeeper.test/officer", Role: policy.Officer, KeySets: []string{"demo"},
-	}})
+	}}})
 	require.NoError(t, err)
 	b.store, err = store.OpenSQLite(context.Background(), b.path)
 	require.NoError(t, err)
@@ -151,9 +151,9 @@ func TestAuthorizeAndConfirmTheDemonstrationLoad(t *testing.T) {
 // limitedPolicy is the bench's policy with a ceiling for one load.
 func limitedPolicy(t testing.TB, ceiling uint64) *policy.Policy {
 	t.Helper()
-	p, err := policy.New([]policy.Client{{
+	p, err := policy.New(policy.Rules{Clients: []policy.Client{{
 		Name: "platform", Identity: testIdentity, Role: policy.Platform, KeySets: []string{"demo"}, MaxAmountFen: ceiling,
-	}})
+	}}})
 	require.NoError(t, err)
 	return p
 }

@@ -21,7 +21,7 @@ func TestOperationsRefuseAnothersGrant(t *testing.T) {
 	b := newBench(t)
 	ctx, set := context.Background(), b.current.Load().sets["demo"]
 	grant := func(op policy.Operation, name string) policy.Grant {
-		g, err := b.policy.Decide(policy.Request{Caller: b.caller, Operation: op, KeySet: name})
+		g, err := b.current.Load().policy.Decide(policy.Request{Caller: b.caller, Operation: op, KeySet: name})
 		require.NoError(t, err)
 		return g
 	}

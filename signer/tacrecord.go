@@ -88,7 +88,7 @@ func (s view) batchEntry(caller policy.Caller, b *tacBatch, a *TACBatch) audit.E
 	e := s.entry(caller, policy.Grant{}, policy.VerifyTacs, audit.Entry{Outcome: "OK", Batch: &audit.Batch{
 		Items: len(b.items), Verified: a.Verified, Mismatched: a.Mismatched, Failed: a.Failed, Keys: b.keys(),
 	}})
-	e.Policy = s.policy.Digest()
+	e.Policy = s.keys.policy.Digest()
 	if p := b.sets[b.items[0].KeySet]; len(b.sets) == 1 && p.err == nil {
 		e.KeySet = p.set.Name
 	}
@@ -128,7 +128,7 @@ func (s view) itemEntry(caller policy.Caller, b *tacBatch, i int) (audit.Entry, 
 	}
 	e.Outcome, e.Inputs.Item = r.recorded(), i+1
 	e = s.entry(caller, p.grant, policy.VerifyTacs, e)
-	e.Policy = s.policy.Digest()
+	e.Policy = s.keys.policy.Digest()
 	return e, true
 }
 

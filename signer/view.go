@@ -6,20 +6,22 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
-// snapshot is the key sets as they stood at one revision of the catalogue. It is never changed: officers' changes make another.
+// snapshot is the policy and the key sets as they stood at one revision of the catalogue. It is never changed: officers' changes make another.
 type snapshot struct {
 	// revision is the catalogue's; 0 is of key sets that no officers decide on, and is compared with nothing.
 	revision uint64
+	policy   *policy.Policy
 	sets     map[string]*keySet
 	// until is when the next pre-active key becomes active by itself; zero: none will.
 	until time.Time
 }
 
-func newSnapshot(revision uint64, sets []KeySet, now time.Time) (*snapshot, error) {
-	s := &snapshot{revision: revision, sets: make(map[string]*keySet, len(sets))}
+func newSnapshot(revision uint64, rules *policy.Policy, sets []KeySet, now time.Time) (*snapshot, error) {
+	s := &snapshot{revision: revision, policy: rules, sets: make(map[string]*keySet, len(sets))}
 	for _, set := range sets {
 		if s.sets[set.Name] != nil {
 			return nil, fmt.Errorf("key set %s: is there twice", set.Name)
@@ -35,7 +37,7 @@ func newSnapshot(revision uint64, sets []KeySet, now time.Time) (*snapshot, erro
 
 // at is the snapshot with the keys active whose time has come.
 func (s *snapshot) at(now time.Time) *snapshot {
-	next := &snapshot{revision: s.revision, sets: make(map[string]*keySet, len(s.sets))}
+	next := &snapshot{revision: s.revision, policy: s.policy, sets: make(map[string]*keySet, len(s.sets))}
 	for name, set := range s.sets {
 		then, until := set.at(now)
 		next.sets[name] = then
@@ -68,18 +70,21 @@ func (s *Signer) view() view {
 // meanwhile does not undo it.
 func (s *Signer) looking() view {
 	v := s.view()
-	return view{v.service, &snapshot{sets: v.keys.sets}}
+	return view{v.service, &snapshot{policy: v.keys.policy, sets: v.keys.sets}}
 }
 
-// Use makes the key sets of a revision those that operations from now on go by. An older revision than the one in use is left alone:
+// Use makes the policy and the key sets of a revision those that operations from now on go by; a nil policy is the one in use. An older revision than the one in use is left alone:
 // of two that follow the catalogue at once, the newer stays.
-func (s *Signer) Use(revision uint64, sets []KeySet) error {
-	next, err := newSnapshot(revision, sets, s.now())
+func (s *Signer) Use(revision uint64, rules *policy.Policy, sets []KeySet) error {
+	next, err := newSnapshot(revision, rules, sets, s.now())
 	if err != nil {
 		return err
 	}
 	for {
 		keys := s.current.Load()
+		if rules == nil {
+			next.policy = keys.policy
+		}
 		if revision < keys.revision {
 			return nil
 		}

@@ -99,7 +99,7 @@ func (n *node) take(ctx context.Context, revision uint64, document []byte) error
 		return lateKey{n.token, key.Label, set.Algorithm, n.keys.whyFailing}, nil
 	})
 	if err == nil {
-		err = n.signer.Use(revision, bindings)
+		err = n.signer.Use(revision, nil, bindings)
 	}
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ type node struct {
 	config  *config.Config
 	log     *slog.Logger
 	token   *hsm.Token
-	store   *store.SQLite
+	store   *store.Database
 	signer  *signer.Signer
 	office  *custody.Office // nil where the key sets are the configuration's
 	peers   *peers.Peers
@@ -59,7 +59,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 			err = errors.Join(err, n.close())
 		}
 	}()
-	rules, err := policy.New(cfg.Clients)
+	rules, err := policy.New(policy.Rules{Clients: cfg.Clients})
 	if err != nil {
 		return n, err
 	}

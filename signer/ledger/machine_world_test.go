@@ -41,7 +41,7 @@ type world struct {
 	keys    []signer.Version
 	clock   time.Time
 	random  *rand.ChaCha8 // of settlements: the same in each run
-	store   *store.SQLite
+	store   *store.Database
 	signer  *signer.Signer
 	client  policy.Caller
 	limited policy.Caller // a client whose ceiling refuses every load of the machine
@@ -67,7 +67,7 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 	var err error
 	w.profile, err = purse.ShippedProfile("pboc-ep")
 	require.NoError(t, err)
-	w.policy, err = policy.New(clients)
+	w.policy, err = policy.New(policy.Rules{Clients: clients})
 	require.NoError(t, err)
 	for i, caller := range []*policy.Caller{&w.client, &w.limited, &w.officer} {
 		*caller, err = w.policy.Identify(names[i : i+1])

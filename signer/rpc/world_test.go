@@ -45,7 +45,7 @@ const testIssuer = "1000100010001000"
 type world struct {
 	t         testing.TB
 	authority *devpki.Authority
-	store     *store.SQLite
+	store     *store.Database
 	log       *sealedLog
 	signer    *signer.Signer
 	office    *custody.Office
@@ -92,7 +92,7 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
 	w.log = newSealedLog(t)
-	rules, err := policy.New(s.clients)
+	rules, err := policy.New(policy.Rules{Clients: s.clients})
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry)
 	w.office, err = custody.NewOffice(custody.Options{Store: s.store(w.store), Node: "test"})
