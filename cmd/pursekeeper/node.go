@@ -172,7 +172,7 @@ func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
 			stop(exitCode(hsm.ExitRestart))
 			return
 		case <-n.again:
-			n.peers.Look(true)
+			go n.peers.Look(true) // a file system that hangs holds nothing up
 			tried := n.token.Unlatch()
 			n.log.Info("SIGHUP", "pinTriedAgain", tried)
 			if tried {

@@ -52,7 +52,5 @@ func (p *Peers) Expiries() (all []Expiry) {
 
 // Outdated says which halves of the files are not in use as they are now: the server's, and the clients'.
 func (p *Peers) Outdated() (server, clients bool) {
-	p.looking.Lock()
-	defer p.looking.Unlock()
-	return p.server.err != nil, p.clients.err != nil
+	return p.outdated.server.Load(), p.outdated.clients.Load()
 }

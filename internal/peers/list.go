@@ -16,7 +16,7 @@ type revocationList struct {
 	revoked map[string]time.Time // by the bytes of the serial number
 }
 
-// ahead is by how much the clock of an authority may be ahead of this one.
+// ahead is by how much the clock of whoever signs may be ahead of this one.
 const ahead = 5 * time.Minute
 
 // What a list may carry, RFC 5280 §5.2 and §5.3.

@@ -63,6 +63,8 @@ type Peers struct {
 	clients half[Clients]
 	late    map[authorityID]bool // whose list is out of date, and was alarmed
 
+	outdated struct{ server, clients atomic.Bool } // the newest files of the half are not in use
+
 	judged atomic.Uint64 // judgements made: a test asks what requests cost
 }
 

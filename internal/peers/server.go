@@ -45,6 +45,9 @@ func newServer(certificate, key *file, now time.Time) (*Server, error) {
 		return nil, &Problem{Err: fmt.Errorf("certificate and key: %w", err)}
 	}
 	s := &Server{pair: pair, leaf: pair.Leaf}
+	if now.Add(ahead).Before(s.leaf.NotBefore) {
+		return nil, certificate.problem("is good from %s on, and not yet", s.leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
 	if now.After(s.leaf.NotAfter) {
 		return nil, certificate.problem("expired at %s", s.leaf.NotAfter.UTC().Format(time.RFC3339))
 	}

@@ -35,6 +35,8 @@ func (p *Peers) Look(atOnce bool) {
 	p.report("server", news, err)
 	clients, news, err := p.clients.look(used.clients, now, atOnce)
 	p.report("clients", news, err)
+	p.outdated.server.Store(p.server.err != nil)
+	p.outdated.clients.Store(p.clients.err != nil)
 	if server != nil || clients != nil {
 		p.use(orElse(server, used.server), orElse(clients, used.clients))
 		for _, issuer := range p.current.Load().clients.unused {

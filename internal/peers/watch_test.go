@@ -42,6 +42,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		"key for all":           {func(d *desk) { require.NoError(t, os.Chmod(d.files.Key, 0o640)) }, "has mode 0640: readable by others"},
 		"half a certificate":    {func(d *desk) { halve(d, d.files.Certificate) }, "was not written to its end"},
 		"expired":               {func(d *desk) { d.wait(25 * time.Hour) }, "server.crt expired at 2024-02-01T12:00:00Z"},
+		"of a time to come too": {func(d *desk) { later(d) }, "server.crt is good from 2024-02-01T12:00:00Z on, and not yet"},
 		"no authority":          {func(d *desk) { d.write(d.files.ClientCA, []byte("none\n")) }, "ca.crt holds no certificate in PEM"},
 		"authority cut off":     {func(d *desk) { cutSecond(d, d.files.ClientCA, certificates(newAuthority(t, "other").cert)) }, "not written to its end"},
 		"key among authorities": {func(d *desk) { d.write(d.files.ClientCA, privateKey(t, newKey(t))) }, `holds a "PRIVATE KEY", expected certificate in PEM`},
@@ -106,6 +107,15 @@ func halve(d *desk, path string) {
 	content, err := os.ReadFile(path)
 	require.NoError(d.t, err)
 	d.write(path, content[:len(content)/2])
+}
+
+// later writes a certificate of the server that is good tomorrow.
+func later(d *desk) {
+	key := newKey(d.t)
+	d.write(d.files.Key, privateKey(d.t, key))
+	d.write(d.files.Certificate, certificates(d.root.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(d.root.serial()), NotBefore: noon.Add(24 * time.Hour), NotAfter: noon.Add(48 * time.Hour),
+	}, key)))
 }
 
 // cutSecond adds half of something to a file that is whole.
