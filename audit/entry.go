@@ -51,6 +51,11 @@ const (
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
 	Restored           Event = "Restored"           // a backup was put into this token and this store
 	BackupMade         Event = "BackupMade"         // a backup file was sealed; the detail has its SHA-256
+	LimitAlarm         Event = "LimitAlarm"         // alarm: a running total reached the alarm threshold of a limit
+	MAC1Failures       Event = "MAC1Failures"       // alarm: a terminal or client had many wrong MAC1s in one hour
+	MAC1Refused        Event = "MAC1Refused"        // alarm: a terminal or client is answered no MAC1 for the rest of the hour
+	CounterConflicts   Event = "CounterConflicts"   // alarm: a terminal or client had many counter conflicts in one hour
+	TACFailures        Event = "TACFailures"        // alarm: a terminal or client showed many wrong TACs or MAC3s in one hour
 	KeyDiffers         Event = "KeyDiffers"         // alarm: the token has another key than the catalogue, or another than it may
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
 	Pruned             Event = "Pruned"             // entries that are sealed leave the database

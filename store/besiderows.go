@@ -16,6 +16,7 @@ type besideStatements struct {
 	terminals, purchases, sessions                             statement
 	putTerminals, insertPurchases, updatePurchases, putSession statement
 	custody, requests, putCustody, putRequests                 statement
+	totals, putTotals, chargeTotals                            statement
 }
 
 func newBesideStatements() besideStatements {
@@ -58,6 +59,22 @@ func newBesideStatements() besideStatements {
 					audit_index = excluded.audit_index`,
 			width: 19,
 		},
+		totals: statement{
+			text: `WITH asked (asked_bucket) AS (VALUES %s) SELECT bucket, fen, count, alarmed_fen, alarmed_count FROM asked
+				CROSS JOIN totals ON bucket = asked_bucket`,
+			width: 1,
+		},
+		putTotals: statement{
+			text: `INSERT INTO totals (bucket, fen, count, alarmed_fen, alarmed_count, until) VALUES %s
+				ON CONFLICT (bucket) DO UPDATE SET fen = excluded.fen, count = excluded.count,
+					alarmed_fen = excluded.alarmed_fen, alarmed_count = excluded.alarmed_count`,
+			width: 6,
+		},
+		chargeTotals: statement{
+			text: `WITH charged (b, f, n) AS (VALUES %s)
+				UPDATE totals SET fen = fen + f, count = count + n FROM charged WHERE bucket = b`,
+			width: 3,
+		},
 		custody:    statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
 		putCustody: statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, width: 2},
 		requests: statement{
@@ -78,7 +95,7 @@ func newBesideStatements() besideStatements {
 func (s *besideStatements) all() []*statement {
 	return []*statement{
 		&s.terminals, &s.purchases, &s.sessions, &s.putTerminals, &s.insertPurchases, &s.updatePurchases, &s.putSession,
-		&s.custody, &s.requests, &s.putCustody, &s.putRequests,
+		&s.custody, &s.requests, &s.putCustody, &s.putRequests, &s.totals, &s.putTotals, &s.chargeTotals,
 	}
 }
 

@@ -41,7 +41,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "pursekeeper_alarms_total", Help: "Recorded alarms by event.",
 		}, []string{"event"}),
 	}
-	for _, event := range []audit.Event{audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers} {
+	for _, event := range []audit.Event{
+		audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
+		audit.LimitAlarm, audit.MAC1Failures, audit.MAC1Refused, audit.CounterConflicts, audit.TACFailures,
+	} {
 		m.alarms.WithLabelValues(string(event))
 	}
 	r.MustRegister(m.requests, m.seconds, m.alarms)
