@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"purse":              {"crypto/*"},
 	"purse/softcard":     {"purse", "keyderive", "crypto/*", "internal/secret"}, // a card in software, for tests and the demo
 	"purse/softreader":   {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
-	"policy":             {},
+	"policy":             {"internal/strictyaml"},                               // how the limits and the tables of cases are read
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
@@ -46,12 +46,13 @@ var arrows = map[string][]string{
 	"internal/source":                         {"internal/secret"},
 	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
-	"internal/strictyaml":                     {}, // how a file that a person wrote is read: the configuration's and a ceremony's
+	"internal/strictyaml":                     {},                                // how a file that a person wrote is read: the configuration's and a ceremony's
+	"internal/rules":                          {"policy", "internal/strictyaml"}, // a folder of rules, as officers write it
 	"internal/config":                         append([]string{"signer", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
 	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
-	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki", "internal/strictyaml"}, belowSigner...),
+	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/rules", "internal/devpki", "internal/strictyaml"}, belowSigner...),
 }
 
 var belowSigner = []string{"store", "audit", "audit/*", "custody", "custody/*", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
