@@ -39,7 +39,7 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 // commitAll commits b.N changes from so many callers and reports what one cost.
-func commitAll(b *testing.B, s *store.SQLite, callers int, next func(n int) store.Change) {
+func commitAll(b *testing.B, s *store.Database, callers int, next func(n int) store.Change) {
 	groups, changes, nanoseconds := s.Stats().Groups.Load(), s.Stats().Changes.Load(), s.Stats().Nanoseconds.Load()
 	cpu := processorTime(b)
 	b.ReportAllocs()

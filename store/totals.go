@@ -146,16 +146,12 @@ func checkBuckets(a *Attempt, c Change) error {
 
 // SweepTotals deletes up to limit of the totals whose hour or day was over before a time, in one transaction, and returns how many. What is
 // given back to a total that is gone is given to none: nothing decides on it any more.
-func (s *SQLite) SweepTotals(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
+func (s *Database) SweepTotals(ctx context.Context, before time.Time, limit int) (deleted int, err error) {
 	n := new(int64) // not a result variable: after an early return the writer may still write it
-	err = s.aside(ctx, func(on connection) error {
-		result, err := on.ExecContext(on.ctx, `DELETE FROM totals WHERE bucket IN (SELECT bucket FROM totals
-			WHERE until < ? ORDER BY until LIMIT ?)`, before.UnixMicro(), limit)
-		if err != nil {
-			return readError(err)
-		}
-		*n, err = result.RowsAffected()
-		return err
+	err = s.aside(ctx, func(on connection) (err error) {
+		*n, err = on.exec(`DELETE FROM totals WHERE bucket IN (SELECT bucket FROM totals WHERE until < ? ORDER BY until LIMIT ?)`,
+			before.UnixMicro(), limit)
+		return readError(err)
 	})
 	if err != nil {
 		return 0, err

@@ -30,7 +30,7 @@ type node struct {
 	config  *config.Config
 	log     *slog.Logger
 	token   *hsm.Token
-	store   *store.SQLite
+	store   *store.Database
 	signer  *signer.Signer
 	office  *custody.Office // nil where the key sets are the configuration's
 	metrics *rpc.Metrics

@@ -19,7 +19,7 @@ import (
 type papers struct {
 	config *config.Config
 	log    *slog.Logger
-	store  *store.SQLite
+	store  *store.Database
 }
 
 // strongroom is the papers and the token, for an act of officers that no running service does: a ceremony, a backup, a restore.

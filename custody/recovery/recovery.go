@@ -37,7 +37,7 @@ type Token interface {
 	AbandonBackupKey(ctx context.Context, name string) error
 }
 
-// Store is what a restore needs of a store: *store.SQLite.
+// Store is what a restore needs of a store: *store.Database.
 type Store interface {
 	Custody(ctx context.Context) (store.Custody, error)
 	Sealing(ctx context.Context) (sealed audit.Sealed, entries uint64, err error)

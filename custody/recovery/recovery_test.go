@@ -77,7 +77,7 @@ func TestRestoreDrill(t *testing.T) {
 	signs(t, openToken(t, made, specs...))
 }
 
-func record(t *testing.T, s *store.SQLite) (all []audit.Entry) {
+func record(t *testing.T, s *store.Database) (all []audit.Entry) {
 	t.Helper()
 	require.NoError(t, s.Entries(t.Context(), 0, func(_ uint64, line []byte) bool {
 		e, err := audit.Decode(line)
@@ -144,7 +144,7 @@ func TestNotEmpty(t *testing.T) {
 	nothing(t, fresh)
 }
 
-func nothing(t *testing.T, s *store.SQLite) {
+func nothing(t *testing.T, s *store.Database) {
 	t.Helper()
 	held, err := s.Custody(t.Context())
 	require.NoError(t, err)

@@ -170,7 +170,7 @@ func openToken(t *testing.T, made *hsmtest.Token, keys ...hsm.KeySpec) *hsm.Toke
 	return token
 }
 
-func openStore(t *testing.T, file string) *store.SQLite {
+func openStore(t *testing.T, file string) *store.Database {
 	t.Helper()
 	s, err := store.OpenSQLite(context.Background(), file)
 	require.NoError(t, err)

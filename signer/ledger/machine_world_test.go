@@ -41,7 +41,7 @@ type world struct {
 	keys    []signer.Version
 	clock   time.Time
 	random  *rand.ChaCha8 // of settlements: the same in each run
-	store   *store.SQLite
+	store   *store.Database
 	signer  *signer.Signer
 	client  policy.Caller
 	limited policy.Caller // a client whose ceiling refuses every load of the machine
