@@ -45,9 +45,14 @@ type Limit struct {
 	Period Period
 	// 0 is no such number. A total that would be above a maximum is refused; one that reaches an alarm is alarmed.
 	MaxFen, MaxCount, AlarmFen, AlarmCount int64
+
+	// Total, when not "", says that this is no limit of a document: it keeps a running total that policies mention, and has no number.
+	Total TotalName
+
+	scope string // Scope, once it is known
 }
 
-// Subject is whose request a limit is applied to.
+// Subject is whose request a limit or a signal is about.
 type Subject struct {
 	Operation            Operation
 	KeySet, Client, Card string
@@ -58,10 +63,14 @@ type Subject struct {
 // Running reports whether the limit is over a running total.
 func (l *Limit) Running() bool { return l.Period != NoPeriod }
 
-// Applies reports whether the limit is one of the subject's requests.
-func (l *Limit) Applies(s Subject) bool {
-	return slices.Contains(l.Operations, s.Operation) && has(l.KeySets, s.KeySet) && has(l.Clients, s.Client) && has(l.Roles, s.Role) &&
-		has(l.Purses, s.Purse) && has(l.Terminals, s.Terminal)
+// mayApply reports whether the limit is one of the subject's requests, as far as a Grant knows them: whatever the purse and the terminal.
+func (l *Limit) mayApply(s Subject) bool {
+	return slices.Contains(l.Operations, s.Operation) && has(l.KeySets, s.KeySet) && has(l.Clients, s.Client) && has(l.Roles, s.Role)
+}
+
+// Covers reports whether a limit of a Grant is one of requests for the purse at the terminal.
+func (l *Limit) Covers(purse, terminal string) bool {
+	return has(l.Purses, purse) && has(l.Terminals, terminal)
 }
 
 // has reports whether a list of a limit covers a value: an empty one covers all.
@@ -70,6 +79,9 @@ func has[T comparable](list []T, value T) bool { return len(list) == 0 || slices
 // Scope identifies the running totals of a limit: its filter, what it is per, and its period, but no number, so that a change of a number
 // keeps the total. Two limits of one scope have one total.
 func (l *Limit) Scope() string {
+	if l.scope != "" {
+		return l.scope
+	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q %q %q", l.Per, l.Period, slices.Sorted(slices.Values(l.Operations)),
 		slices.Sorted(slices.Values(l.KeySets)), slices.Sorted(slices.Values(l.Clients)), slices.Sorted(slices.Values(l.Roles)),
 		slices.Sorted(slices.Values(l.Purses)), slices.Sorted(slices.Values(l.Terminals))))
@@ -103,17 +115,4 @@ func (p Period) of(at time.Time) (label string, until time.Time) {
 	}
 	year, month, day := at.Date()
 	return at.Format("20060102"), time.Date(year, month, day+1, 0, 0, 0, 0, at.Location())
-}
-
-// limitsOfClients are those that the list of clients itself has: the largest amount of one transaction.
-func limitsOfClients(clients []Client) (limits []*Limit) {
-	for _, c := range clients {
-		if c.MaxAmountFen > 0 {
-			limits = append(limits, &Limit{
-				Name: "maxAmountFen of client " + c.Name, Operations: limitable, Clients: []string{c.Name},
-				Per: PerTransaction, MaxFen: int64(min(c.MaxAmountFen, mostFen)),
-			})
-		}
-	}
-	return limits
 }

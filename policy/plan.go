@@ -23,6 +23,7 @@ type plan struct {
 	attributes                  resolved.RecordType // of the context
 	early, late                 group
 	needs                       []TotalName // of the late group
+	limits                      []*Limit    // whatever the purse and the terminal
 }
 
 // maxPlans bounds the memory of plans; what is beyond is planned anew for each request.
@@ -61,6 +62,7 @@ func (p *Policy) newPlan(q question) *plan {
 	if action, ok := theSchema().Actions[made.action]; ok {
 		made.know(action.Entity)
 	}
+	made.limits = p.limitsOf(q)
 	_, hasTotals := made.attributes[totalsAttribute]
 	for _, r := range p.rules {
 		if decision, _ := cedar.Authorize(one{r.scope}, made.entities, made.request(types.Record{})); decision != cedar.Allow {

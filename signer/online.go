@@ -129,38 +129,58 @@ func (o online) answer(ctx context.Context, key Version) (purse.MAC, error) {
 func (s view) commitOnline(ctx context.Context, grant policy.Grant, o online, entry audit.Entry, used KeyUsed, mac2 purse.MAC) (
 	Authorization, error,
 ) {
-	asked := o.asked()
-	var refusal ledger.Outcome
-	if ceiling, ok := grant.Ceiling(); ok && uint64(o.amount) > ceiling {
-		refusal = ledger.LimitExceeded
-	}
+	asked, plan := o.asked(), o.limits(grant, entry)
 	attempt := o.attempt(used, mac2)
-	attempt.CreatedAt = entry.Time
+	attempt.CreatedAt, attempt.Client, attempt.Buckets = entry.Time, entry.Client, plan.Buckets()
 	var answer Authorization
 	var alarms []audit.Event
-	err := s.commit(ctx, store.Change{
+	mac1, conflicts := s.watch(policy.MAC1Failures, o.subject(entry), entry), s.watch(policy.CounterConflicts, o.subject(entry), entry)
+	var counting bool // what a conflict is counted in is read only once there is one
+	change := store.Change{
 		Purse: o.purseKey(), Counters: []int{asked.Counter}, Committed: func() { s.raise(alarms) },
-		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+		Totals: append(plan.Totals(), mac1.refusing()...),
+		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			alarms = nil
-			if p.Card.Locked {
-				answer = Authorization{Outcome: ledger.CardLocked, Key: used, AuditIndex: index, Detail: detailLocked}
+			if outcome, detail := shut(p, mac1); outcome != "" {
+				answer = Authorization{Outcome: outcome, Key: used, AuditIndex: index, Detail: detail}
 				return []audit.Entry{refused(entry, answer)}, nil
 			}
+			var refusal ledger.Outcome
+			detail := plan.Judge(p)
+			if detail != "" {
+				refusal = ledger.LimitExceeded
+			}
+			var reached []string
 			fresh := func() *store.Attempt {
+				reached = plan.Alarms(p)
 				made := *attempt
 				made.AuditIndex = index
 				return &made
 			}
 			result := s.ledger.Authorize(p, asked, refusal, fresh)
+			if result.Outcome == ledger.LimitExceeded {
+				result.Reason = detail
+			}
 			answer = o.authorization(result, used, index)
 			if result.Recorded && result.Outcome != ledger.CounterConflict {
 				return nil, nil // the recorded answer again: its entry is there
 			}
-			var entries []audit.Entry
 			entries, alarms = authorizationEntries(entry, answer, result)
+			entries, alarms = withLimitAlarms(entries, alarms, reached)
+			if result.Outcome == ledger.CounterConflict {
+				if !counting {
+					return nil, errToCount
+				}
+				entries, alarms = conflicts.count(p, 1, entries, alarms)
+			}
 			return entries, nil
 		},
-	})
+	}
+	err := s.commit(ctx, change)
+	if errors.Is(err, errToCount) {
+		counting, change.Totals = true, append(change.Totals, conflicts.totals()...)
+		err = s.commit(ctx, change)
+	}
 	if err != nil {
 		return Authorization{}, err
 	}
@@ -176,22 +196,24 @@ const detailLocked = "repeated wrong MAC1s locked this card; an officer must lif
 func (s view) mac1Failed(ctx context.Context, o online, entry audit.Entry, used KeyUsed) (Authorization, error) {
 	var answer Authorization
 	var alarms []audit.Event
+	mac1 := s.watch(policy.MAC1Failures, o.subject(entry), entry)
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.commit(ctx, store.Change{
-		Purse: o.purseKey(), Committed: func() { s.raise(alarms) },
-		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+		Purse: o.purseKey(), Committed: func() { s.raise(alarms) }, Totals: mac1.totals(),
+		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			answer = Authorization{Outcome: ledger.MACMismatch, Key: used, AuditIndex: index}
 			alarms = nil
-			if p.Card.Locked {
-				answer.Outcome, answer.Detail = ledger.CardLocked, detailLocked
+			if outcome, detail := shut(p, mac1); outcome != "" {
+				answer.Outcome, answer.Detail = outcome, detail
 				return []audit.Entry{refused(entry, answer)}, nil
 			}
-			entries := []audit.Entry{refused(entry, answer)}
+			entries = []audit.Entry{refused(entry, answer)}
 			if s.ledger.MAC1Failed(p, o.set.MAC1Failures) {
 				alarms = []audit.Event{audit.CardLocked}
 				entries = append(entries, alarmEntry(entry, audit.CardLocked, detailLocked))
 			}
+			entries, alarms = mac1.count(p, 1, entries, alarms)
 			return entries, nil
 		},
 	})

@@ -31,7 +31,10 @@ func (h *heldTotals) hold(c Change) {
 // database: nothing is decided on it.
 func (h *heldTotals) lend(p *Purse, c Change) error {
 	p.totals = nil
-	for _, bucket := range c.Totals {
+	for i, bucket := range c.Totals {
+		if slices.ContainsFunc(c.Totals[:i], func(b Bucket) bool { return b.Name == bucket.Name }) {
+			continue // one total is lent once
+		}
 		now := h.all[bucket.Name].now
 		if now.Fen < 0 || now.Count < 0 {
 			return fmt.Errorf("bug: the total of bucket %s is %d fen in %d transactions, expected none below zero", bucket.Name, now.Fen, now.Count)
