@@ -68,14 +68,11 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 	case r.Operation.OfKeySet() && r.KeySet == "":
 		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is of a key set, and none is named", r.Operation)}
 	}
-	kind := r.Operation.Kind(r.Context.Command)
-	if r.Kind != "" && r.Kind != kind {
+	asked := newQuestion(c, r)
+	if r.Kind != "" && r.Kind != asked.kind {
 		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is not of a key of the kind %q", r.Operation, r.Kind)}
 	}
-	plan := p.plan(question{
-		client: c.Identity, action: r.Operation.Action(r.Context.Command), keySet: r.KeySet, kind: kind,
-		algorithm: r.Context.Algorithm, profile: r.Context.Profile,
-	})
+	plan := p.plan(asked)
 	verdict := plan.early.judge(plan, func() types.Record { return types.NewRecord(plan.context(r.Context)) })
 	switch {
 	case verdict.forbidden != nil:

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	cedar "github.com/cedar-policy/cedar-go"
 	public "github.com/cedar-policy/cedar-go/ast"
@@ -34,22 +32,22 @@ const builtinDocument = "built-in"
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// compile parses the documents, the built-in one first.
-func compile(documents []Document) (rules []*rule, problems []Problem) {
-	ids, names := map[string]*rule{}, map[string]bool{builtinDocument: true}
-	for _, d := range append([]Document{{builtinDocument, builtin}}, documents...) {
-		if len(rules) > 0 {
-			switch {
-			case !nameForm.MatchString(d.Name):
-				problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("the name %q: expected %s", d.Name, nameForm)})
-				continue
-			case names[d.Name]:
-				problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("a document of the name %s is there already", d.Name)})
-				continue
-			}
+// compile parses and checks the documents, the built-in one first. clients are the names of those there are.
+func compile(documents []Document, clients map[string]bool) (rules []*rule, problems []Problem) {
+	ids, names := map[string]*rule{}, map[string]bool{}
+	for i, d := range append([]Document{{builtinDocument, builtin}}, documents...) {
+		switch {
+		case !nameForm.MatchString(d.Name):
+			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("document %d has the name %q: expected %s", i, d.Name, nameForm)})
+			continue
+		case names[d.Name]:
+			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("the name %s is that of another document too", d.Name)})
+			continue
 		}
 		names[d.Name] = true
 		found, faults := parse(d, ids)
+		faults = append(faults, checkRules(found, d.Text, clients)...)
+		sortProblems(faults)
 		rules, problems = append(rules, found...), append(problems, faults...)
 	}
 	return rules, problems
@@ -101,20 +99,4 @@ func newRule(document string, p *ast.Policy) *rule {
 		r.id = string(p.Annotations[i].Value)
 	}
 	return r
-}
-
-// parsePlace is how the library says where its parser stopped.
-var parsePlace = regexp.MustCompile(`(?s)(?:parse error at )?\S*?(\d+):(\d+)\s?(.*)$`)
-
-// syntaxProblem takes the place out of an error of the library.
-func syntaxProblem(d Document, err error) Problem {
-	text := strings.TrimPrefix(err.Error(), "parser error: ")
-	if m := parsePlace.FindStringSubmatch(text); m != nil {
-		line, lineErr := strconv.Atoi(m[1])
-		column, columnErr := strconv.Atoi(m[2])
-		if lineErr == nil && columnErr == nil {
-			return Problem{d.Name, line, column, "syntax: " + strings.TrimPrefix(m[3], ": ")}
-		}
-	}
-	return Problem{d.Name, 0, 0, "syntax: " + text}
 }

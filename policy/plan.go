@@ -26,6 +26,14 @@ type plan struct {
 	limits                      []*Limit    // whatever the purse and the terminal
 }
 
+// newQuestion is what r asks, of c.
+func newQuestion(c Client, r Request) question {
+	return question{
+		client: c.Identity, action: r.Operation.Action(r.Context.Command), keySet: r.KeySet, kind: r.Operation.Kind(r.Context.Command),
+		algorithm: r.Context.Algorithm, profile: r.Context.Profile,
+	}
+}
+
 // maxPlans bounds the memory of plans; what is beyond is planned anew for each request.
 const maxPlans = 1 << 16
 
@@ -49,23 +57,11 @@ func (p *Policy) plan(q question) *plan {
 }
 
 func (p *Policy) newPlan(q question) *plan {
-	made := &plan{action: types.NewEntityUID(actionType, types.String(q.action)), entities: types.EntityMap{}}
-	made.attributes = theSchema().attributes(made.action)
-	made.principal = made.know(clientEntity(p.clients[q.client]))
-	made.resource = made.know(signerEntity())
-	if q.keySet != "" {
-		made.resource = made.know(keySetEntity(q))
-	}
-	if q.keySet != "" && q.kind != "" {
-		made.resource = made.know(keyEntity(q))
-	}
-	if action, ok := theSchema().Actions[made.action]; ok {
-		made.know(action.Entity)
-	}
+	made := newAsked(p.clients[q.client], q)
 	made.limits = p.limitsOf(q)
 	_, hasTotals := made.attributes[totalsAttribute]
 	for _, r := range p.rules {
-		if decision, _ := cedar.Authorize(one{r.scope}, made.entities, made.request(types.Record{})); decision != cedar.Allow {
+		if !made.inScope(r) {
 			continue
 		}
 		if hasTotals && len(r.totals) > 0 {
@@ -79,6 +75,24 @@ func (p *Policy) newPlan(q question) *plan {
 	return made
 }
 
+// newAsked is a plan of who asks what of which resource, without a policy.
+func newAsked(c Client, q question) *plan {
+	p := &plan{action: types.NewEntityUID(actionType, types.String(q.action)), entities: types.EntityMap{}}
+	p.attributes = theSchema().attributes(p.action)
+	p.principal = p.know(clientEntity(c))
+	p.resource = p.know(signerEntity())
+	if q.keySet != "" {
+		p.resource = p.know(keySetEntity(q))
+	}
+	if q.keySet != "" && q.kind != "" {
+		p.resource = p.know(keyEntity(q))
+	}
+	if action, ok := theSchema().Actions[p.action]; ok {
+		p.know(action.Entity)
+	}
+	return p
+}
+
 // know adds an entity to those that conditions see.
 func (p *plan) know(e types.Entity) types.EntityUID {
 	p.entities[e.UID] = e
@@ -87,6 +101,12 @@ func (p *plan) know(e types.Entity) types.EntityUID {
 
 func (p *plan) request(context types.Record) cedar.Request {
 	return cedar.Request{Principal: p.principal, Action: p.action, Resource: p.resource, Context: context}
+}
+
+// inScope reports whether a policy's principal, action and resource match.
+func (p *plan) inScope(r *rule) bool {
+	decision, _ := cedar.Authorize(one{r.scope}, p.entities, p.request(types.Record{}))
+	return decision == cedar.Allow
 }
 
 // one is a set of one policy.

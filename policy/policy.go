@@ -36,13 +36,24 @@ func New(rules Rules) (*Policy, error) {
 	}
 	clients, problems := checkClients(rules.Clients)
 	p := &Policy{clients: clients, digest: rules.digest()}
-	compiled, faults := compile(rules.Policies)
+	compiled, faults := compile(rules.Policies, namesOf(rules.Clients))
 	p.rules, problems = compiled, append(problems, faults...)
 	problems = append(problems, p.limit(rules)...)
+	if len(problems) == 0 {
+		problems = p.lockouts()
+	}
 	if len(problems) > 0 {
 		return nil, &Invalid{problems}
 	}
 	return p, nil
+}
+
+func namesOf(clients []Client) map[string]bool {
+	names := make(map[string]bool, len(clients))
+	for _, c := range clients {
+		names[c.Name] = true
+	}
+	return names
 }
 
 // Digest identifies the policy in the record: SHA-256, in hex, over its clients in canonical order, and over the text of every document
