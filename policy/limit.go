@@ -4,8 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -96,7 +96,7 @@ func (l *Limit) Scope() string {
 // A day is its date where the key set is. An hour is the instant at which it began there, in UTC: where a clock is put back, the hour
 // that comes twice is two.
 func (l *Limit) Bucket(s Subject, at time.Time) (name string, until time.Time) {
-	subject := url.PathEscape(s.Client) // no comma and no bar
+	subject := clientSubject.Replace(s.Client)
 	switch l.Per {
 	case PerCard:
 		subject = s.KeySet + "/" + s.Card
@@ -106,6 +106,9 @@ func (l *Limit) Bucket(s Subject, at time.Time) (name string, until time.Time) {
 	label, until := l.Period.of(at)
 	return l.Scope() + "|" + subject + "|" + label, until
 }
+
+// clientSubject writes a client's name so that none can pass for another's bucket, nor for two.
+var clientSubject = strings.NewReplacer("%", "%25", "|", "%7C", ",", "%2C")
 
 // of is the name and the end of the period that holds an instant.
 func (p Period) of(at time.Time) (label string, until time.Time) {

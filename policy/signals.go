@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"net/url"
 	"time"
 )
 
@@ -54,7 +53,7 @@ func (s Signals) Of(watch Watch, per Per) Signal {
 //
 //	WATCH-PER|SUBJECT|HOUR      mac1Failures-terminal|gd-purse/112233445566|20240131T1500Z
 func (s Signal) Bucket(subject Subject, at time.Time) (name string, until time.Time) {
-	whose := url.PathEscape(subject.Client)
+	whose := clientSubject.Replace(subject.Client)
 	if s.Per == PerTerminal {
 		whose = subject.KeySet + "/" + subject.Terminal
 	}

@@ -46,11 +46,3 @@ func shut(p *store.Purse, mac1 watched) (outcome ledger.Outcome, detail string) 
 	}
 	return "", ""
 }
-
-// withLimitAlarms adds the alarms of limits that an approved request reached.
-func withLimitAlarms(entries []audit.Entry, alarms []audit.Event, reached []string) ([]audit.Entry, []audit.Event) {
-	for _, detail := range reached {
-		entries, alarms = append(entries, alarmEntry(entries[0], audit.LimitAlarm, detail)), append(alarms, audit.LimitAlarm)
-	}
-	return entries, alarms
-}

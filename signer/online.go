@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
@@ -129,65 +130,28 @@ func (o online) answer(ctx context.Context, key Version) (purse.MAC, error) {
 func (s view) commitOnline(ctx context.Context, grant policy.Grant, o online, entry audit.Entry, used KeyUsed, mac2 purse.MAC) (
 	Authorization, error,
 ) {
-	asked, plan := o.asked(), o.limits(grant, entry)
-	attempt := o.attempt(used, mac2)
-	attempt.CreatedAt, attempt.Client, attempt.Buckets = entry.Time, entry.Client, plan.Buckets()
-	var answer Authorization
-	var alarms []audit.Event
-	mac1, conflicts := s.watch(policy.MAC1Failures, o.subject(entry), entry), s.watch(policy.CounterConflicts, o.subject(entry), entry)
-	var counting bool // what a conflict is counted in is read only once there is one
+	step := onlineStep{
+		online: o, ledger: s.ledger, entry: entry, used: used, plan: o.limits(grant, entry), attempt: o.attempt(used, mac2),
+		mac1:      s.watch(policy.MAC1Failures, o.subject(entry), entry),
+		conflicts: s.watch(policy.CounterConflicts, o.subject(entry), entry),
+	}
+	step.attempt.CreatedAt, step.attempt.Client, step.attempt.Buckets = entry.Time, entry.Client, step.plan.Buckets()
 	change := store.Change{
-		Purse: o.purseKey(), Counters: []int{asked.Counter}, Committed: func() { s.raise(alarms) },
-		Totals: append(plan.Totals(), mac1.refusing()...),
-		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
-			alarms = nil
-			if outcome, detail := shut(p, mac1); outcome != "" {
-				answer = Authorization{Outcome: outcome, Key: used, AuditIndex: index, Detail: detail}
-				return []audit.Entry{refused(entry, answer)}, nil
-			}
-			var refusal ledger.Outcome
-			detail := plan.Judge(p)
-			if detail != "" {
-				refusal = ledger.LimitExceeded
-			}
-			var reached []string
-			fresh := func() *store.Attempt {
-				reached = plan.Alarms(p)
-				made := *attempt
-				made.AuditIndex = index
-				return &made
-			}
-			result := s.ledger.Authorize(p, asked, refusal, fresh)
-			if result.Outcome == ledger.LimitExceeded {
-				result.Reason = detail
-			}
-			answer = o.authorization(result, used, index)
-			if result.Recorded && result.Outcome != ledger.CounterConflict {
-				return nil, nil // the recorded answer again: its entry is there
-			}
-			entries, alarms = authorizationEntries(entry, answer, result)
-			entries, alarms = withLimitAlarms(entries, alarms, reached)
-			if result.Outcome == ledger.CounterConflict {
-				if !counting {
-					return nil, errToCount
-				}
-				entries, alarms = conflicts.count(p, 1, entries, alarms)
-			}
-			return entries, nil
-		},
+		Purse: o.purseKey(), Counters: []int{int(o.counter)}, Totals: slices.Concat(step.plan.Totals(), step.mac1.named(false)),
+		Decide: step.decide, Committed: func() { s.raise(step.alarms) },
 	}
 	err := s.commit(ctx, change)
 	if errors.Is(err, errToCount) {
-		counting, change.Totals = true, append(change.Totals, conflicts.totals()...)
+		step.counting, change.Totals = true, append(change.Totals, step.conflicts.totals()...)
 		err = s.commit(ctx, change)
 	}
 	if err != nil {
 		return Authorization{}, err
 	}
-	if answer.Outcome == ledger.Approved {
-		return o.withCommand(answer)
+	if step.answer.Outcome == ledger.Approved {
+		return o.withCommand(step.answer)
 	}
-	return answer, nil
+	return step.answer, nil
 }
 
 const detailLocked = "repeated wrong MAC1s locked this card; an officer must lift the lock"

@@ -16,7 +16,7 @@ type besideStatements struct {
 	terminals, purchases, sessions                             statement
 	putTerminals, insertPurchases, updatePurchases, putSession statement
 	custody, requests, putCustody, putRequests                 statement
-	totals, putTotals, chargeTotals                            statement
+	totalStatements
 }
 
 func newBesideStatements() besideStatements {
@@ -59,24 +59,9 @@ func newBesideStatements() besideStatements {
 					audit_index = excluded.audit_index`,
 			kinds: "ttttittittttiibiibi",
 		},
-		totals: statement{
-			text: `WITH asked (asked_bucket) AS (VALUES %s) SELECT bucket, fen, count, alarmed_fen, alarmed_count FROM asked
-				CROSS JOIN totals ON bucket = asked_bucket`,
-			kinds: "t",
-		},
-		putTotals: statement{
-			text: `INSERT INTO totals (bucket, fen, count, alarmed_fen, alarmed_count, until) VALUES %s
-				ON CONFLICT (bucket) DO UPDATE SET fen = excluded.fen, count = excluded.count,
-					alarmed_fen = excluded.alarmed_fen, alarmed_count = excluded.alarmed_count`,
-			kinds: "tiiiii",
-		},
-		chargeTotals: statement{
-			text: `WITH charged (b, f, n) AS (VALUES %s)
-				UPDATE totals SET fen = fen + f, count = count + n FROM charged WHERE bucket = b`,
-			kinds: "tii",
-		},
-		custody:    statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
-		putCustody: statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, kinds: "it"},
+		totalStatements: newTotalStatements(),
+		custody:         statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
+		putCustody:      statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, kinds: "it"},
 		requests: statement{
 			text: `WITH asked (asked_id) AS (VALUES %s) SELECT ` + requestColumns + ` FROM asked
 				CROSS JOIN change_requests ON id = asked_id`,

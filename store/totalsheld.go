@@ -91,3 +91,27 @@ func (b *beside) chargedBlindly() (rows []any, err error) {
 	}
 	return rows, nil
 }
+
+// totalStatements are what a group commit runs for running totals.
+type totalStatements struct{ totals, putTotals, chargeTotals statement }
+
+func newTotalStatements() totalStatements {
+	return totalStatements{
+		totals: statement{
+			text: `WITH asked (asked_bucket) AS (VALUES %s) SELECT bucket, fen, count, alarmed_fen, alarmed_count FROM asked
+				CROSS JOIN totals ON bucket = asked_bucket`,
+			kinds: "t",
+		},
+		putTotals: statement{
+			text: `INSERT INTO totals (bucket, fen, count, alarmed_fen, alarmed_count, until) VALUES %s
+				ON CONFLICT (bucket) DO UPDATE SET fen = excluded.fen, count = excluded.count,
+					alarmed_fen = excluded.alarmed_fen, alarmed_count = excluded.alarmed_count`,
+			kinds: "tiiiii",
+		},
+		chargeTotals: statement{
+			text: `WITH charged (b, f, n) AS (VALUES %s)
+				UPDATE totals SET fen = fen + f, count = count + n FROM charged WHERE bucket = b`,
+			kinds: "tii",
+		},
+	}
+}
