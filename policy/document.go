@@ -22,6 +22,13 @@ type rule struct {
 
 	asksContext bool        // its conditions ask for something of the context
 	totals      []TotalName // the running totals that they mention
+	keySets     []named     // the key sets that it names, itself or by a key of theirs
+}
+
+// named is a key set that a policy names, and where.
+type named struct {
+	keySet       string
+	line, column int
 }
 
 // String names the rule in a reason.

@@ -18,6 +18,10 @@ func (c *checker) names() {
 		if problem := c.unknown(e); problem != "" {
 			c.refuse(c.at(c.words.entity(string(e.Type), string(e.ID))), "%s", problem)
 		}
+		if set, _, _ := strings.Cut(string(e.ID), "/"); e.Type == keySetType || e.Type == keyType {
+			at := c.at(c.words.entity(string(e.Type), string(e.ID)))
+			c.keySets = append(c.keySets, named{set, at.line, at.column})
+		}
 	}
 	for _, kind := range c.namedTypes() {
 		if _, ok := theSchema().Entities[kind]; !ok {

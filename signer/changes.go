@@ -18,7 +18,7 @@ var ErrNoOffice = errors.New("no officers decide on this signer's keys: they are
 // mayDecide asks the policy, and answers who the caller is to the office. A denial is recorded before it is returned.
 func (s *Signer) mayDecide(ctx context.Context, caller policy.Caller, op policy.Operation) (custody.Caller, error) {
 	rules := s.current.Load().policy
-	grant, err := rules.Decide(policy.Request{Caller: caller, Operation: op})
+	grant, err := rules.Decide(policy.Request{Caller: caller, Operation: op, Context: policy.Context{Time: s.now().UTC()}})
 	if err != nil {
 		denied := audit.Entry{
 			Time: s.now(), Event: audit.Event(op), Client: caller.Name(), Role: caller.Role(), Policy: rules.Digest(),

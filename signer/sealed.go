@@ -85,7 +85,7 @@ func (s view) see(ctx context.Context, caller policy.Caller, op policy.Operation
 func (s view) maySee(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (v sight, err error) {
 	v = sight{caller: caller, sets: map[string]bool{}}
 	if asked != "" {
-		set, grant, err := s.permit(ctx, caller, op, asked, audit.Entry{KeySet: asked})
+		set, grant, err := s.permit(ctx, caller, op, asked, audit.Entry{KeySet: asked}, policy.Context{})
 		if err != nil {
 			return v, err
 		}

@@ -25,7 +25,7 @@ func (s *Signer) Transaction(ctx context.Context, caller policy.Caller, transact
 			return store.Listed{}, err
 		}
 		_, _, err = s.permit(ctx, caller, policy.GetTransaction, id.purse.KeySet,
-			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
+			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()}, policy.Context{})
 		if err != nil {
 			return store.Listed{}, err
 		}
@@ -58,7 +58,7 @@ func (s *Signer) Transactions(ctx context.Context, caller policy.Caller, r ListR
 }
 
 func (s view) transactions(ctx context.Context, caller policy.Caller, r ListRequest) ([]store.Listed, string, error) {
-	set, _, err := s.permit(ctx, caller, policy.ListTransactions, r.KeySet, audit.Entry{KeySet: r.KeySet})
+	set, _, err := s.permit(ctx, caller, policy.ListTransactions, r.KeySet, audit.Entry{KeySet: r.KeySet}, policy.Context{})
 	if err != nil {
 		return nil, "", err
 	}
@@ -109,7 +109,7 @@ const longestReason = 500
 // it and why.
 func (s *Signer) UnlockCard(ctx context.Context, caller policy.Caller, keySetName, cardSerial, issuerID, reason string) (Unlocked, error) {
 	return withKeys(ctx, s, func(s view) (Unlocked, error) {
-		set, grant, err := s.permit(ctx, caller, policy.UnlockCard, keySetName, audit.Entry{KeySet: keySetName})
+		set, grant, err := s.permit(ctx, caller, policy.UnlockCard, keySetName, audit.Entry{KeySet: keySetName}, policy.Context{})
 		if err != nil {
 			return Unlocked{}, err
 		}

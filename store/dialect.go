@@ -48,7 +48,7 @@ func grouped(s *statement) string {
 	if s.locks {
 		text += " FOR UPDATE"
 	}
-	if !strings.Contains(text, "%s") {
+	if !s.takesRows() {
 		return postgres.sql(text)
 	}
 	arrays := make([]string, s.width())

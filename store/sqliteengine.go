@@ -66,7 +66,7 @@ func (e *sqliteEngine) prepare(s *statement, size int) (*sql.Stmt, error) {
 	key := prepared{s.text, size}
 	if e.prepared[key] == nil {
 		text := s.text
-		if strings.Contains(text, "%s") {
+		if s.takesRows() {
 			row := "(?" + strings.Repeat(", ?", s.width()-1) + ")"
 			text = fmt.Sprintf(text, row+strings.Repeat(", "+row, 1<<size-1))
 		}

@@ -1,5 +1,7 @@
 package store
 
+import "strings"
+
 const attemptColumns = `audit_index, key_set, card, purse, counter, random, id, operation, amount, old_limit, balance, terminal, date, time,
 	issuer_id, key_version, kcv, boundary, mac2, created_at, epoch, client, buckets, state, evidence, contradicted, right_tac, wrong_tacs`
 
@@ -76,6 +78,9 @@ type statement struct {
 }
 
 func (s *statement) width() int { return len(s.kinds) }
+
+// takesRows says that the text is over any number of rows.
+func (s *statement) takesRows() bool { return strings.Contains(s.text, "%s") }
 
 // readHead asks for the index that the next audit entry gets, and the catalogue's revision. It is the first that a group asks: on
 // PostgreSQL it takes the lock that puts the groups of all nodes in one order.

@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
+	"store/pgtest":       {}, // real PostgreSQL servers, for tests
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
 	"custody/ceremony":   {"custody", "policy", "crypto/*", "keyderive", "internal/secret", "internal/strictyaml"}, // what persons do in one room, with no token
 	"custody/escrow":     {"custody", "policy", "crypto/*", "keyderive", "internal/secret"},                        // how the backup key comes back
@@ -150,7 +151,7 @@ func TestOnlyHSMSpeaksToTheToken(t *testing.T) {
 
 func TestNoPackageImportsTestsOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest", "internal/source/vaulttest"}, p.folder()) {
+		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest", "internal/source/vaulttest", "store/pgtest"}, p.folder()) {
 			continue
 		}
 		for _, only := range []string{"testing", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"} {
