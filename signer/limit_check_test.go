@@ -37,7 +37,9 @@ var busyBounds = map[string]bound{
 }
 
 // localTime is an entry's time where the test key sets are, eight hours before Greenwich.
-func localTime(e audit.Entry, layout string) string { return e.Time.UTC().Add(8 * 3600e9).Format(layout) }
+func localTime(e audit.Entry, layout string) string {
+	return e.Time.UTC().Add(8 * 3600e9).Format(layout)
+}
 
 // replayed is what the record says of every approved load, in the order of commit.
 type replayed struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/purse/softcard"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
 	"github.com/pursekeeper/pursekeeper/store"
+	"github.com/pursekeeper/pursekeeper/store/pgtest"
 )
 
 // busyNode is one node of several on one database.
@@ -186,3 +187,15 @@ func TestLimitsHold(t *testing.T) { testLimitsHold(t, 1, 8, 60, sqliteFile(t)) }
 
 // Two nodes on one file take turns at its lock.
 func TestLimitsHoldOnTwoNodes(t *testing.T) { testLimitsHold(t, 2, 6, 30, sqliteFile(t)) }
+
+// Two nodes on one PostgreSQL.
+func TestLimitsHoldOnPostgres(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	testLimitsHold(t, 2, 6, 20, func() store.Store {
+		s, err := store.OpenPostgres(t.Context(), store.Postgres{URL: url})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	})
+}
