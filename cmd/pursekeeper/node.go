@@ -142,6 +142,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	go n.watch(ctx, stop)
 	go n.follow(ctx)
 	go n.tend(ctx)
+	go n.sweep(ctx)
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
 	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
 	err := rpc.Serve(ctx, rpc.NewServer(handler, n.config.TLS, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
