@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -47,6 +48,11 @@ func (s Signals) Of(watch Watch, per Per) Signal {
 		}
 	}
 	panic(fmt.Sprintf("bug: nothing watches %s per %s", watch, per))
+}
+
+// Refuse reports whether any signal refuses.
+func (s Signals) Refuse() bool {
+	return slices.ContainsFunc(s.changed, func(one Signal) bool { return one.Refuse })
 }
 
 // Bucket names the count of a signal in the hour of an instant, which is of UTC: a client has cards of several time zones.

@@ -206,7 +206,10 @@ func (s view) commitConfirm(
 	ctx context.Context, c confirming, entry audit.Entry, used KeyUsed, right bool,
 ) (Confirmation, error) {
 	shown := ledger.Certificate{Attempt: c.attempt.AttemptKey, Value: upperHex(c.value[:]), Right: right}
-	failures := s.watch(policy.TACFailures, c.subject(entry), entry)
+	var failures watched
+	if !right {
+		failures = s.watch(policy.TACFailures, c.subject(entry), entry)
+	}
 	var answer Confirmation
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)

@@ -63,7 +63,7 @@ func (r *replayed) total(b bound, e audit.Entry, further ...audit.Entry) (fen, c
 }
 
 // checkLimits replays the record: after each entry no total is above its limit by a fen, and each load that a limit refused would have been.
-func checkLimits(t testing.TB, entries []audit.Entry) (approved, refused int) {
+func checkLimits(t testing.TB, entries []audit.Entry, bounds map[string]bound) (approved, refused int) {
 	t.Helper()
 	r := replayed{notApplied: map[string]bool{}}
 	for i, e := range entries {
@@ -81,8 +81,8 @@ func checkLimits(t testing.TB, entries []audit.Entry) (approved, refused int) {
 					require.Greater(t, e.Inputs.AmountFen, uint64(1400))
 					continue
 				}
-				fen, count := r.total(busyBounds[name], e, e)
-				require.True(t, fen > busyBounds[name].fen || count > busyBounds[name].count, "entry %d: %s: with it %d fen, %d", i, e.Detail, fen, count)
+				fen, count := r.total(bounds[name], e, e)
+				require.True(t, fen > bounds[name].fen || count > bounds[name].count, "entry %d: %s: with it %d fen, %d", i, e.Detail, fen, count)
 			}
 		}
 		for _, s := range e.Settled {
@@ -90,7 +90,7 @@ func checkLimits(t testing.TB, entries []audit.Entry) (approved, refused int) {
 				r.notApplied[s.Transaction] = true
 			}
 		}
-		for name, b := range busyBounds {
+		for name, b := range bounds {
 			fen, count := r.total(b, e)
 			require.True(t, fen <= b.fen && count <= b.count, "entry %d: limit %s: %d fen, %d", i, name, fen, count)
 		}

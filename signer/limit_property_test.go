@@ -98,7 +98,7 @@ func testLimitsHold(t *testing.T, nodes, cards, steps int, open func() store.Sto
 		record = append(record, e)
 		return true
 	}))
-	approved, refused := checkLimits(t, record)
+	approved, refused := checkLimits(t, record, busyBounds)
 	buckets := checkTotals(t, first)
 	given := 0
 	for _, e := range record {

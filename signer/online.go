@@ -132,8 +132,7 @@ func (s view) commitOnline(ctx context.Context, grant policy.Grant, o online, en
 ) {
 	step := onlineStep{
 		online: o, ledger: s.ledger, entry: entry, used: used, plan: o.limits(grant, entry), attempt: o.attempt(used, mac2),
-		mac1:      s.watch(policy.MAC1Failures, o.subject(entry), entry),
-		conflicts: s.watch(policy.CounterConflicts, o.subject(entry), entry),
+		mac1: s.watchRight(o.subject(entry), entry),
 	}
 	step.attempt.CreatedAt, step.attempt.Client, step.attempt.Buckets = entry.Time, entry.Client, step.plan.Buckets()
 	change := store.Change{
@@ -142,7 +141,8 @@ func (s view) commitOnline(ctx context.Context, grant policy.Grant, o online, en
 	}
 	err := s.commit(ctx, change)
 	if errors.Is(err, errToCount) {
-		step.counting, change.Totals = true, append(change.Totals, step.conflicts.totals()...)
+		step.counting, step.conflicts = true, s.watch(policy.CounterConflicts, o.subject(entry), entry)
+		change.Totals = append(change.Totals, step.conflicts.totals()...)
 		err = s.commit(ctx, change)
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ type onlineStep struct {
 	plan            limits.Plan
 	attempt         *store.Attempt // to record, but for its index
 	mac1, conflicts watched
-	counting        bool // the change names what a conflict is counted in: that is read only once there is one
+	counting        bool // conflicts is what a conflict is counted in: nothing is asked about that before there is one
 
 	answer Authorization
 	alarms []audit.Event

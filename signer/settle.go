@@ -229,7 +229,11 @@ func (s view) commitSettle(
 	var answer Settled
 	var alarms []audit.Event
 	// A settlement's terminal number is used once, and is nobody's: its client alone is counted.
-	mac1 := s.watch(policy.MAC1Failures, policy.Subject{KeySet: set.Name, Client: entry.Client}, entry)
+	subject := policy.Subject{KeySet: set.Name, Client: entry.Client}
+	mac1 := s.watchRight(subject, entry)
+	if !fresh.Right {
+		mac1 = s.watch(policy.MAC1Failures, subject, entry)
+	}
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.commit(ctx, store.Change{

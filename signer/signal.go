@@ -68,6 +68,14 @@ func newWatchedCount(signal policy.Signal, subject policy.Subject, at time.Time,
 	return c
 }
 
+// watchRight is what a request with a right MAC1 may be refused for: the zero watched, which refuses nothing, where nobody can be.
+func (s view) watchRight(subject policy.Subject, entry audit.Entry) watched {
+	if !s.keys.policy.Signals().Refuse() {
+		return watched{}
+	}
+	return s.watch(policy.MAC1Failures, subject, entry)
+}
+
 // totals are what count and refuses look at.
 func (w watched) totals() []store.Bucket {
 	if w.terminal.Name == "" {

@@ -252,8 +252,11 @@ func (s view) verifyTAC(ctx context.Context, caller policy.Caller, grant policy.
 		v.Outcome, v.Detail = judgeTAC(key, right)
 	}
 	entry.Outcome, entry.Detail, entry.Key, entry.Boundary = string(v.Outcome), v.Detail, &v.Key.Key, v.Key.Boundary
-	failures := s.watch(policy.TACFailures, t.subject(set, entry), entry)
+	var failures watched
 	failed := v.Outcome == ledger.TACMismatch
+	if failed {
+		failures = s.watch(policy.TACFailures, t.subject(set, entry), entry)
+	}
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
