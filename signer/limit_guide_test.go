@@ -59,4 +59,4 @@ func TestTheGuideOfLimits(t *testing.T) {
 	assert.Equal(t, int64(20), policyOf(t, here).Signals().Of(policy.MAC1Failures, policy.PerTerminal).AlarmCount)
 }
 
-func policyOf(t *testing.T, limits string) *policy.Policy { t.Helper(); return ruled(t, limits) }
+func policyOf(t *testing.T, limits string) *policy.Policy { t.Helper(); return limitedRules(t, limits) }

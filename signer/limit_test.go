@@ -17,8 +17,8 @@ import (
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
-// ruled is the bench's policy with a document of limits, and further Cedar documents.
-func ruled(t testing.TB, limits string, cedar ...policy.Document) *policy.Policy {
+// limitedRules is the bench's policy with a document of limits, and further Cedar documents.
+func limitedRules(t testing.TB, limits string, cedar ...policy.Document) *policy.Policy {
 	t.Helper()
 	rules := policy.Rules{
 		Clients: []policy.Client{
@@ -37,7 +37,7 @@ func ruled(t testing.TB, limits string, cedar ...policy.Document) *policy.Policy
 
 // under makes a bench go by a document of limits.
 func under(t testing.TB, limits string, cedar ...policy.Document) func(*Config) {
-	return func(c *Config) { c.Policy = ruled(t, limits, cedar...) }
+	return func(c *Config) { c.Policy = limitedRules(t, limits, cedar...) }
 }
 
 const cardDay = "limits:\n  - {name: card-day, per: card, period: day, maxFen: %d}\n"
@@ -87,7 +87,7 @@ func TestARecordedLoadIsNoMatterOfLimits(t *testing.T) {
 	w := newWallet(t, under(t, fmt.Sprintf(cardDay, 100)))
 	answer := w.offer()
 	approved := w.approved(answer)
-	require.NoError(t, w.Use(0, ruled(t, fmt.Sprintf(cardDay, 99)), []KeySet{w.Signer.view().keys.sets["demo"].KeySet}))
+	require.NoError(t, w.Use(0, limitedRules(t, fmt.Sprintf(cardDay, 99)), []KeySet{w.Signer.view().keys.sets["demo"].KeySet}))
 	assert.Equal(t, approved, w.authorise(answer))
 	assert.Equal(t, ledger.LimitExceeded, w.authorise(w.offer()).Outcome)
 }

@@ -102,7 +102,7 @@ var eventsWithoutKeySet = withoutKeySet(
 		identifyEvent, audit.Started, audit.KeyExposure, audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
 		audit.LimitAlarm, audit.MAC1Failures, audit.MAC1Refused, audit.CounterConflicts, audit.TACFailures,
 		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate,
-		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
+		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.RulesRegistered, audit.RulesUnusable, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
 		audit.ChangeCancelled, audit.ChangeClaimed, audit.ChangeApplied, audit.ChangeRefused,
 	},
 	policy.ListKeySets, policy.Replay, policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint,

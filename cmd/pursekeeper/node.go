@@ -65,7 +65,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 		return n, err
 	}
 	latched := err
-	if n.store, err = store.OpenSQLite(ctx, cfg.SQLite); err != nil {
+	if n.store, err = openStore(ctx, cfg); err != nil {
 		return n, err
 	}
 	sets, err := n.configured(latched != nil)
@@ -143,6 +143,9 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	go n.follow(ctx)
 	go n.tend(ctx)
 	go n.sweep(ctx)
+	if p := n.config.Postgres; p != nil && p.Password != nil {
+		go p.Password.Keep(ctx, func(err error) { n.log.Warn("the source of the database's password", "error", err) })
+	}
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
 	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
 	err := rpc.Serve(ctx, rpc.NewServer(handler, n.config.TLS, n.log), rpc.NewAdmin(n.ready, n.all, n.log),

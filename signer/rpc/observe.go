@@ -42,7 +42,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"event"}),
 	}
 	for _, event := range []audit.Event{
-		audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
+		audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers, audit.RulesUnusable,
 		audit.LimitAlarm, audit.MAC1Failures, audit.MAC1Refused, audit.CounterConflicts, audit.TACFailures,
 	} {
 		m.alarms.WithLabelValues(string(event))
