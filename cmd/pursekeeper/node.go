@@ -147,6 +147,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	go n.watch(ctx, stop)
 	go n.follow(ctx)
 	go n.tend(ctx)
+	go n.sweep(ctx)
 	if p := n.config.Postgres; p != nil && p.Password != nil {
 		go p.Password.Keep(ctx, func(err error) { n.log.Warn("the source of the database's password", "error", err) })
 	}

@@ -39,7 +39,8 @@ var arrows = map[string][]string{
 	"hsm/hsmtest":        {"hsm/softhsm", "hsm/opencryptoki"},
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
-	"signer":             append([]string{"signer/ledger"}, belowSigner...),
+	"signer/limits":      {"policy", "store"}, // the arithmetic of limits
+	"signer":             append([]string{"signer/ledger", "signer/limits"}, belowSigner...),
 	"signer/rpc":         append([]string{"signer", "signer/ledger", "api/*", "internal/peers"}, belowSigner...),
 	"api/pursekeeper/v1": {},
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
