@@ -13,19 +13,20 @@ type File struct {
 	// AdminInsecureNonLoopback says that something else keeps strangers from the admin address.
 	AdminInsecureNonLoopback bool `yaml:"adminInsecureNonLoopback"`
 
-	TLS     TLSFile      `yaml:"tls"`
-	Token   TokenFile    `yaml:"token"`
-	Store   StoreFile    `yaml:"store"`
-	Audit   AuditFile    `yaml:"audit"`
+	TLS   TLSFile   `yaml:"tls"`
+	Token TokenFile `yaml:"token"`
+	Store StoreFile `yaml:"store"`
+	Audit AuditFile `yaml:"audit"`
+	// Clients, of a token for development alone, are callers that nobody decides on. They go with KeySets, and without them are left out.
 	Clients []ClientFile `yaml:"clients"`
-	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets are those of the catalogue
-	// in the store, which officers change.
+	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets, the clients and what they
+	// may do are those of the catalogue in the store, which officers change.
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
 	Log     LogFile      `yaml:"log"`
 }
 
-// TLSFile names the files, PEM, of the API's TLS.
+// TLSFile names the files, PEM, of the API's TLS. They are read again when they change, while the service runs.
 type TLSFile struct {
 	// Certificate is the server's, followed by those between it and its root.
 	Certificate string `yaml:"certificate"`
@@ -33,6 +34,10 @@ type TLSFile struct {
 	Key string `yaml:"key"`
 	// ClientCA holds the certificates that may have signed a client's. Nobody comes in without one.
 	ClientCA string `yaml:"clientCA"`
+	// CRL holds the list of revoked certificates of each authority in ClientCA, PEM, or DER where there is one. Left out, none is revoked.
+	CRL string `yaml:"crl"`
+	// CRLGrace is for how long after its next update was due a list still lets clients in, at most 168h; left out, not at all.
+	CRLGrace string `yaml:"crlGrace"`
 }
 
 // TokenFile is the hardware security module.
@@ -58,10 +63,23 @@ type TokenFile struct {
 	Development bool `yaml:"development"`
 }
 
-// StoreFile is where the durable state is.
+// StoreFile is where the durable state is: exactly one of the two.
 type StoreFile struct {
-	// SQLite is the path of a database file, made if it is not there, in a folder that is.
+	// SQLite is the path of a database file, made if it is not there, in a folder that is. One node uses it.
 	SQLite string `yaml:"sqlite"`
+	// Postgres is a database that is there, and that several nodes may share.
+	Postgres *PostgresFile `yaml:"postgres"`
+}
+
+// PostgresFile is a database of a PostgreSQL server.
+type PostgresFile struct {
+	// URL is postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=/FILE, with no password. Several HOST:PORT, separated by
+	// commas, are one server and those that may take its place. A server on this machine, at a loopback address or by its socket
+	// (?host=/FOLDER), needs no sslmode. Files are named by absolute paths.
+	URL string `yaml:"url"`
+	// Password says where the user's password comes from: {file: …}, {env: …} or {vault: …}. It is read for each connection. Left out, the
+	// server asks for none: it knows the user by the socket, or by the certificate that sslcert and sslkey name.
+	Password *source.Spec `yaml:"password"`
 }
 
 // AuditFile is where the sealed record is.
