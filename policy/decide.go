@@ -36,19 +36,15 @@ type Context struct {
 type Grant struct {
 	operation Operation
 	keySet    string
-	maxAmount uint64
 	digest    string
 	late      *late
+	limits    []*Limit
 }
 
 // Allows reports whether g was given for this operation on this key set.
 func (g Grant) Allows(op Operation, keySet string) bool {
 	return g.operation != "" && g.operation == op && g.keySet == keySet
 }
-
-// Ceiling is the largest amount of one transaction in fen that g allows; ok is false when there is none. It is applied
-// where the transaction is recorded, so that a refusal keeps what the card proved and a retry gets what was recorded.
-func (g Grant) Ceiling() (fen uint64, ok bool) { return g.maxAmount, g.maxAmount > 0 }
 
 // Policy is the digest of the policy that decided.
 func (g Grant) Policy() string { return g.digest }
@@ -84,7 +80,7 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 	case !verdict.permitted && !plan.late.mayPermit():
 		return Grant{}, &Denied{Reason: plan.notPermitted(c, r, verdict)}
 	}
-	grant := Grant{operation: r.Operation, keySet: r.KeySet, maxAmount: c.MaxAmountFen, digest: p.digest}
+	grant := Grant{operation: r.Operation, keySet: r.KeySet, digest: p.digest, limits: plan.limits}
 	if plan.late.any() {
 		grant.late = &late{plan: plan, context: plan.context(r.Context), permitted: verdict.permitted, client: c.Name}
 	}

@@ -28,7 +28,10 @@ func TotalNames() []TotalName {
 // Totals are the running totals as they are once the transaction in question is counted. Those that Grant.Needs does not name may be
 // left zero.
 type Totals struct {
-	CardDayFen, CardHourCount, ClientDayFen, TerminalDayFen uint64
+	CardDayFen     uint64 `json:"cardDayFen,omitempty" yaml:"cardDayFen"`
+	CardHourCount  uint64 `json:"cardHourCount,omitempty" yaml:"cardHourCount"`
+	ClientDayFen   uint64 `json:"clientDayFen,omitempty" yaml:"clientDayFen"`
+	TerminalDayFen uint64 `json:"terminalDayFen,omitempty" yaml:"terminalDayFen"`
 }
 
 func (t Totals) record() types.Record {

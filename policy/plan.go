@@ -23,6 +23,7 @@ type plan struct {
 	attributes                  resolved.RecordType // of the context
 	early, late                 group
 	needs                       []TotalName // of the late group
+	limits                      []*Limit    // whatever the purse and the terminal
 }
 
 // newQuestion is what r asks, of c.
@@ -57,6 +58,7 @@ func (p *Policy) plan(q question) *plan {
 
 func (p *Policy) newPlan(q question) *plan {
 	made := newAsked(p.clients[q.client], q)
+	made.limits = p.limitsOf(q)
 	_, hasTotals := made.attributes[totalsAttribute]
 	for _, r := range p.rules {
 		if !made.inScope(r) {

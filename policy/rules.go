@@ -64,6 +64,8 @@ var (
 	shippedOfficer string
 	//go:embed shipped/personaliser.cedar
 	shippedPersonaliser string
+	//go:embed shipped/cases.yaml
+	shippedCasesText string
 )
 
 // Shipped returns the documents for the usual shapes, one for each role that has rights, by name.
@@ -73,3 +75,6 @@ func Shipped() []Document {
 		{"platform", shippedPlatform}, {"reader", shippedReader},
 	}
 }
+
+// ShippedCases is the table of what the shipped documents allow and deny.
+func ShippedCases() string { return shippedCasesText }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
@@ -193,3 +194,32 @@ func TestWhatOtherRequestsTell(t *testing.T) {
 }
 
 func errorOf[T any](_ T, err error) error { return err }
+
+// Policies name kinds as keys have them, commands as SignCommand does, and each command's kind is that of its key.
+func TestPoliciesNameKindsAndCommandsAsTheyAre(t *testing.T) {
+	var kinds []string
+	for _, kind := range keyderive.Kinds() {
+		kinds = append(kinds, kind.String())
+	}
+	assert.ElementsMatch(t, kinds, policy.KeyKinds())
+	named := map[string]bool{"": true}
+	for command := CardBlock; command <= UpdateRecord; command++ {
+		pin := lentPIN{}
+		what, err := (&CommandRequest{Command: command, P1: "00", P2: "00", Data: "00"}).what(&pin)
+		require.NoError(t, err)
+		for _, encrypted := range []bool{false, true} {
+			right := command.right(encrypted)
+			named[right] = true
+			assert.Equal(t, string(what.Key()), policy.SignCommand.Kind(right), right)
+		}
+	}
+	assert.Equal(t, External.kind().String(), policy.AuthenticateCard.Kind(External.right()))
+	assert.Equal(t, Internal.kind().String(), policy.AuthenticateCard.Kind(Internal.right()))
+	for _, a := range policy.Actions() {
+		if a.Operation == policy.SignCommand {
+			assert.True(t, named[a.Command], "%v is a command of no request", a)
+		}
+	}
+	assert.Empty(t, Command(0).right(true))
+	assert.Empty(t, Direction(0).right())
+}

@@ -32,6 +32,9 @@ func (s *Database) Stats() *CommitStats { return &s.commits }
 // Commit queues the change and waits for the group that takes it. When ctx ends first the outcome is not known to the
 // caller, who must treat it as failed; the change may still become durable, and a retry then finds it recorded.
 func (s *Database) Commit(ctx context.Context, c Change) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return s.submit(&waiting{ctx: ctx, change: c, done: make(chan error, 1)})
 }
 

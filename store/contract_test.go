@@ -46,10 +46,15 @@ func contract(t *testing.T, e engine) {
 		{"terminals", contractTerminals},
 		{"purchases", contractPurchases},
 		{"sessions", contractSessions},
+		{"totals", contractTotals},
+		{"totals given back", contractGivenBack},
+		{"totals of all attempts", contractTotalsOfAll},
+		{"totals swept", contractSweeping},
 		{"beside", contractBeside},
 		{"custody", contractCustody},
 		{"requests", contractRequests},
 		{"request lists", contractRequestLists},
+		{"names", contractNames},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, e) })
 	}

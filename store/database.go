@@ -17,6 +17,7 @@ type Database struct {
 	readers *sql.DB
 	lists   *sql.DB // for pages of transactions
 	writer  *sql.DB // that the engine's connection is of; nil where the engine has its own
+	hold    func(context.Context) (release func() error, err error)
 	queue   chan *waiting
 	stop    chan struct{} // closed by Close
 	stopped chan struct{} // closed by the writer when its queue is empty

@@ -35,8 +35,8 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Database{dialect: postgres, readers: p.pool(config, 4), lists: p.pool(config, 2)}
 	e := newPostgresEngine(ctx, config, p.Password)
+	s := &Database{dialect: postgres, readers: p.pool(config, 4), lists: p.pool(config, 2), hold: e.holdRow}
 	for _, step := range []func(context.Context, *sql.DB) error{
 		func(context.Context, *sql.DB) error { return e.reach() }, migratePostgres, checkHead, e.forgetOthers,
 	} {

@@ -280,6 +280,7 @@ func TestPostgresAway(t *testing.T) {
 func TestPostgresWaitsForItsCopies(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.Database(t)
+	server.Exec(t, url, `ALTER ROLE postgres SET synchronous_commit = off`) // the store's own sessions wait all the same
 	s := openOver(t, server, server.TCP(url))
 	require.NoError(t, s.Commit(t.Context(), new(probe).change("before")))
 	server.Exec(t, url, `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`, `SELECT pg_reload_conf()`)

@@ -43,7 +43,8 @@ func OpenSQLite(ctx context.Context, path string) (*Database, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), lists.Close(), readers.Close(), writer.Close())
 	}
-	return begin(&Database{dialect: sqlite, readers: readers, lists: lists, writer: writer}, e), nil
+	hold := func(context.Context) (func() error, error) { return holdFile(path + ".ceremony") }
+	return begin(&Database{dialect: sqlite, readers: readers, lists: lists, writer: writer, hold: hold}, e), nil
 }
 
 // private makes the file readable by its owner alone before SQLite makes it by the process's umask.

@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 )
@@ -22,6 +25,8 @@ type Change struct {
 	Counters []int
 	// Settlement names the settlement to load instead of the pending one; "" is the pending one.
 	Settlement string
+	// Totals are the running totals that Decide will look at or add to, each once; a new attempt is charged to none but these.
+	Totals []Bucket
 	// Terminal names the terminal whose next serial number Decide will take; the zero key is none.
 	Terminal TerminalKey
 	// Purchase names, by OFFSN and R in Purse, the purchase that Decide will look at or record; nil is none.
@@ -46,6 +51,22 @@ type Change struct {
 	Committed func()
 }
 
+// check refuses what no database could look for, before it fails a whole group: a name that is not UTF-8, or holds a NUL.
+func (c Change) check() error {
+	names := []string{c.Purse.KeySet, c.Purse.Card, c.Purse.Purse, c.Settlement, c.Terminal.KeySet, c.Terminal.Terminal, c.Session, c.Request}
+	if c.Purchase != nil {
+		names = append(names, c.Purchase.Random)
+	}
+	for _, name := range names {
+		if !isText(name) {
+			return fmt.Errorf("%w: %q is no name of anything", ErrNotFound, name)
+		}
+	}
+	return nil
+}
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
 // Filter chooses attempts for List. Empty fields choose all.
 type Filter struct {
 	KeySet, Card, Purse string
@@ -54,7 +75,7 @@ type Filter struct {
 	Limit               int
 }
 
-// Store is the state that signers share; implemented by SQLite here.
+// Store is the state that signers share; implemented by Database.
 type Store interface {
 	// Commit runs one change in the next group commit and returns after it is durable.
 	Commit(ctx context.Context, c Change) error

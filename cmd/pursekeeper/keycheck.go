@@ -11,7 +11,6 @@ import (
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/policy"
-	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // keyCheckCmd compares the catalogue with the token, beside the service or without it.
@@ -58,7 +57,7 @@ func keysOf(ctx context.Context, cfg *config.Config) (sets []config.KeySet, offi
 	if !cfg.Catalogued() {
 		return cfg.KeySets, nil, "the configuration", nil
 	}
-	stored, err := store.PeekCustody(ctx, cfg.SQLite)
+	stored, err := peekCustody(ctx, cfg)
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -58,7 +58,7 @@ func (c *restoreCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, room.close()) }()
-	if err := room.holdAlone(); err != nil {
+	if err := room.holdAlone(ctx); err != nil {
 		return err
 	}
 	var id [16]byte

@@ -6,7 +6,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +18,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/internal/strictyaml"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -28,9 +28,10 @@ import (
 type Config struct {
 	Listen          string
 	Admin           string
-	TLS             *tls.Config // TLS 1.3, client certificates required and verified
+	TLS             peers.Files
 	Token           Token
-	SQLite          string
+	SQLite          string    // the state is in this file, or
+	Postgres        *Postgres // in this server, which nodes share; exactly one of the two
 	Audit           Audit
 	Clients         []policy.Client // nil: those of the catalogue
 	KeySets         []KeySet        // nil: those of the catalogue
@@ -93,7 +94,7 @@ func New(file File, dir string) (*Config, error) {
 	c.addresses(file)
 	config.TLS = c.tls(file.TLS)
 	config.Token = c.token(file.Token)
-	config.SQLite = c.sqlite(file.Store)
+	config.SQLite, config.Postgres = c.store(file.Store)
 	config.Audit = c.audit(file.Audit, file.Token.Label)
 	config.Clients = c.clients(file)
 	config.KeySets = c.keySets(file.KeySets)
@@ -167,16 +168,6 @@ func (c *checker) level(file LogFile) slog.Level {
 		c.refuse("log.level", "%q: expected debug, info, warn or error", file.Level)
 	}
 	return level
-}
-
-func (c *checker) sqlite(file StoreFile) string {
-	if file.SQLite == "" {
-		c.refuse("store.sqlite", "missing")
-		return ""
-	}
-	path := c.path(file.SQLite)
-	c.inFolder("store.sqlite", path)
-	return path
 }
 
 // inFolder refuses a path whose folder is not there.

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +22,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
@@ -114,6 +114,24 @@ func TestReadAPINInVault(t *testing.T) {
 	assert.Equal(t, "vault https://vault.example.org:8200 kv/pursekeeper/token pin", c.Token.PIN.String())
 }
 
+// A database's URL is taken as it is, and its password from where it is, anew each time.
+func TestReadAStoreInPostgres(t *testing.T) {
+	dir := folder(t)
+	c, err := readText(t, dir, strings.Replace(good, "sqlite: state.db", `postgres: {url: "postgresql://signer@localhost/pursekeeper", password: {file: pw}}`, 1))
+	require.NoError(t, err)
+	assert.Empty(t, c.SQLite)
+	assert.Equal(t, "postgresql://signer@localhost/pursekeeper", c.StoreName())
+	for _, password := range []string{"one", "two"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "pw"), []byte(password+"\n"), 0o600))
+		read, err := c.Postgres.Database().Password(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, password, string(read))
+	}
+	c, err = readText(t, dir, strings.Replace(good, "sqlite: state.db", `postgres: {url: "postgresql://signer@/pursekeeper?host=/run/postgresql"}`, 1))
+	require.NoError(t, err)
+	assert.Nil(t, c.Postgres.Database().Password, "a server that asks for none")
+}
+
 func TestRead(t *testing.T) {
 	dir := folder(t)
 	c, err := readText(t, dir, good)
@@ -121,9 +139,9 @@ func TestRead(t *testing.T) {
 
 	assert.Equal(t, "127.0.0.1:7443", c.Listen)
 	assert.Equal(t, "127.0.0.1:7444", c.Admin)
-	assert.EqualValues(t, tls.VersionTLS13, c.TLS.MinVersion)
-	assert.Equal(t, tls.RequireAndVerifyClientCert, c.TLS.ClientAuth)
-	assert.Len(t, c.TLS.Certificates, 1)
+	assert.Equal(t, peers.Files{
+		Certificate: filepath.Join(dir, "tls/server.pem"), Key: filepath.Join(dir, "tls/server.key"), ClientCA: filepath.Join(dir, "tls/server.pem"),
+	}, c.TLS)
 	assert.Equal(t, filepath.Join(dir, "module.so"), c.Token.Module)
 	assert.Equal(t, "file "+filepath.Join(dir, "pin"), c.Token.PIN.String())
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
@@ -195,7 +213,15 @@ func TestWhatIsRefused(t *testing.T) {
 		{"hang in nothing", "hang: 7s", `hang: "7"`, "token.hang"},
 		{"hang at once", "hang: 7s", "hang: 1ms", "token.hang"},
 		{"store in no folder", "sqlite: state.db", "sqlite: none/state.db", "store.sqlite: the folder"},
-		{"no store", "sqlite: state.db", "", "store.sqlite: missing"},
+		{"no store", "sqlite: state.db", "", "store: missing: expected store.sqlite or store.postgres"},
+		{"two stores", "sqlite: state.db", "sqlite: state.db, postgres: {url: \"postgresql://s@localhost/s\"}", "store: holds sqlite and postgres"},
+		{"postgres without a url", "sqlite: state.db", "postgres: {}", "store.postgres.url: missing"},
+		{"postgres with a password", "sqlite: state.db", "postgres: {url: \"postgresql://s:p@localhost/s\"}", "store.postgres.url: it holds a password"},
+		{"postgres over an open net", "sqlite: state.db", "postgres: {url: \"postgresql://s@db/s\"}", "store.postgres.url: db is on another machine"},
+		{"postgres's certificate nowhere", "sqlite: state.db", "postgres: {url: \"postgresql://s@db/s?sslmode=verify-full&sslrootcert=/no/ca\"}", "/no/ca is not there"},
+		{"postgres's certificate in no folder", "sqlite: state.db", "postgres: {url: \"postgresql://s@db/s?sslmode=verify-full&sslrootcert=ca\"}", "sslrootcert=ca: expected an absolute path"},
+		{"two passwords of postgres", "sqlite: state.db", "postgres: {url: \"postgresql://s@localhost/s\", password: {file: a, env: B}}", "store.postgres.password: write exactly one"},
+		{"a field that postgres has not", "sqlite: state.db", "postgres: {url: \"postgresql://s@localhost/s\", sslmode: disable}", "store.postgres.sslmode: unknown field"},
 		{"no audit", "directory: audit", "", "audit.directory: missing"},
 		{"audit in no folder", "directory: audit", "directory: none/audit", "audit.directory: the folder"},
 		{"audit in a file", "directory: audit", "directory: module.so", "module.so is no folder"},
@@ -218,6 +244,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a challenge for nothing", "store:", "limits: {challengeLife: 10ms}\nstore:", "limits.challengeLife"},
 		{"a session for ever", "store:", "limits: {sessionLife: 169h}\nstore:", "limits.sessionLife"},
 		{"a session for nothing", "store:", "limits: {sessionLife: 8}\nstore:", "limits.sessionLife"},
+
+		{"list of revoked certificates that is not there", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: none.crl", "tls.crl: "},
+		{"list that is none", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem", `tls.crl: `},
+		{"grace of no list", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crlGrace: 1h", "tls.crlGrace: has no use without tls.crl"},
+		{"grace for long", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem, crlGrace: 169h", "tls.crlGrace: 169h0m0s: expected at most 168h"},
+		{"grace in nothing", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem, crlGrace: 5", "tls.crlGrace: "},
 
 		{"no client", goodClients(), "", "clients: missing"},
 		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},
@@ -367,7 +399,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
 	_, err := New(File{}, t.TempDir())
 	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
-		"store.sqlite", "audit.directory"} {
+		"store", "audit.directory"} {
 		require.ErrorContains(t, err, "configuration: "+field+": ")
 	}
 	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {

@@ -26,7 +26,7 @@ type File struct {
 	Log     LogFile      `yaml:"log"`
 }
 
-// TLSFile names the files, PEM, of the API's TLS.
+// TLSFile names the files, PEM, of the API's TLS. They are read again when they change, while the service runs.
 type TLSFile struct {
 	// Certificate is the server's, followed by those between it and its root.
 	Certificate string `yaml:"certificate"`
@@ -34,6 +34,10 @@ type TLSFile struct {
 	Key string `yaml:"key"`
 	// ClientCA holds the certificates that may have signed a client's. Nobody comes in without one.
 	ClientCA string `yaml:"clientCA"`
+	// CRL holds the list of revoked certificates of each authority in ClientCA, PEM, or DER where there is one. Left out, none is revoked.
+	CRL string `yaml:"crl"`
+	// CRLGrace is for how long after its next update was due a list still lets clients in, at most 168h; left out, not at all.
+	CRLGrace string `yaml:"crlGrace"`
 }
 
 // TokenFile is the hardware security module.
@@ -59,10 +63,23 @@ type TokenFile struct {
 	Development bool `yaml:"development"`
 }
 
-// StoreFile is where the durable state is.
+// StoreFile is where the durable state is: exactly one of the two.
 type StoreFile struct {
-	// SQLite is the path of a database file, made if it is not there, in a folder that is.
+	// SQLite is the path of a database file, made if it is not there, in a folder that is. One node uses it.
 	SQLite string `yaml:"sqlite"`
+	// Postgres is a database that is there, and that several nodes may share.
+	Postgres *PostgresFile `yaml:"postgres"`
+}
+
+// PostgresFile is a database of a PostgreSQL server.
+type PostgresFile struct {
+	// URL is postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=/FILE, with no password. Several HOST:PORT, separated by
+	// commas, are one server and those that may take its place. A server on this machine, at a loopback address or by its socket
+	// (?host=/FOLDER), needs no sslmode. Files are named by absolute paths.
+	URL string `yaml:"url"`
+	// Password says where the user's password comes from: {file: …}, {env: …} or {vault: …}. It is read for each connection. Left out, the
+	// server asks for none: it knows the user by the socket, or by the certificate that sslcert and sslkey name.
+	Password *source.Spec `yaml:"password"`
 }
 
 // AuditFile is where the sealed record is.

@@ -8,6 +8,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -97,4 +98,25 @@ func ReadClients(path string) ([]policy.Client, error) {
 		clients[i] = policy.Client{Name: c.Name, Identity: c.Identity, Role: policy.Role(c.Role), KeySets: c.KeySets, Suspended: c.Suspended}
 	}
 	return clients, nil
+}
+
+// Locate says the problems of an *policy.Invalid by the files of the folder that they are in.
+func Locate(dir string, err error) error {
+	var invalid *policy.Invalid
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	located := &policy.Invalid{}
+	for _, p := range invalid.Problems {
+		switch p.Document {
+		case "clients":
+			p.Document = filepath.Join(dir, ClientsFile)
+		case LimitsDocument:
+			p.Document = filepath.Join(dir, LimitsFile)
+		default:
+			p.Document = filepath.Join(dir, p.Document+documentExt)
+		}
+		located.Problems = append(located.Problems, p)
+	}
+	return located
 }

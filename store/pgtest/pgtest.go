@@ -217,6 +217,16 @@ func (s *Server) Database(t testing.TB) string {
 	return s.URL(name)
 }
 
+// WriteData puts a file into the data folder, as the server's own.
+func (s *Server) WriteData(t testing.TB, name string, content []byte) {
+	t.Helper()
+	path := filepath.Join(s.data(), name)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	if s.owner != nil {
+		require.NoError(t, os.Chown(path, int(s.owner.Uid), int(s.owner.Gid)))
+	}
+}
+
 // Exec runs SQL in a database, each text by itself.
 func (s *Server) Exec(t testing.TB, database string, texts ...string) {
 	t.Helper()
