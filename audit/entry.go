@@ -64,7 +64,18 @@ const (
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
 	WitnessConflict    Event = "WitnessConflict"    // alarm, no entry: a witness signed another tree of the sealed log
 	WitnessLate        Event = "WitnessLate"        // alarm, no entry: a witness has signed nothing for minutes
+
+	CertificatesRefused Event = "CertificatesRefused" // alarm, no entry: new certificates or lists of revoked ones cannot be used
+	RevocationListLate  Event = "RevocationListLate"  // alarm, no entry: a list of revoked certificates is out of date
 )
+
+// Alarms are the events that somebody must hear of at once. Each is counted, and has an alert in docs/alerts.
+func Alarms() []Event {
+	return []Event{
+		UnexplainedCounter, Contradiction, CardLocked, KeyDiffers, RulesUnusable, SealingLate, SealingRefused, WitnessConflict, WitnessLate,
+		CertificatesRefused, RevocationListLate, LimitAlarm, MAC1Failures, MAC1Refused, CounterConflicts, TACFailures,
+	}
+}
 
 // Events about what officers decide on (custody.Office). The one who asked is the entry's client.
 const (

@@ -101,7 +101,7 @@ var eventsWithoutKeySet = withoutKeySet(
 	[]audit.Event{
 		identifyEvent, audit.Started, audit.KeyExposure, audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
 		audit.LimitAlarm, audit.MAC1Failures, audit.MAC1Refused, audit.CounterConflicts, audit.TACFailures,
-		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate,
+		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate, audit.CertificatesRefused, audit.RevocationListLate,
 		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.RulesRegistered, audit.RulesUnusable, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
 		audit.ChangeCancelled, audit.ChangeClaimed, audit.ChangeApplied, audit.ChangeRefused,
 	},

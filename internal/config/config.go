@@ -6,7 +6,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +18,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/internal/strictyaml"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -28,7 +28,7 @@ import (
 type Config struct {
 	Listen          string
 	Admin           string
-	TLS             *tls.Config // TLS 1.3, client certificates required and verified
+	TLS             peers.Files
 	Token           Token
 	SQLite          string    // the state is in this file, or
 	Postgres        *Postgres // in this server, which nodes share; exactly one of the two

@@ -26,7 +26,7 @@ type File struct {
 	Log     LogFile      `yaml:"log"`
 }
 
-// TLSFile names the files, PEM, of the API's TLS.
+// TLSFile names the files, PEM, of the API's TLS. They are read again when they change, while the service runs.
 type TLSFile struct {
 	// Certificate is the server's, followed by those between it and its root.
 	Certificate string `yaml:"certificate"`
@@ -34,6 +34,10 @@ type TLSFile struct {
 	Key string `yaml:"key"`
 	// ClientCA holds the certificates that may have signed a client's. Nobody comes in without one.
 	ClientCA string `yaml:"clientCA"`
+	// CRL holds the list of revoked certificates of each authority in ClientCA, PEM, or DER where there is one. Left out, none is revoked.
+	CRL string `yaml:"crl"`
+	// CRLGrace is for how long after its next update was due a list still lets clients in, at most 168h; left out, not at all.
+	CRLGrace string `yaml:"crlGrace"`
 }
 
 // TokenFile is the hardware security module.
