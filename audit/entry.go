@@ -72,8 +72,9 @@ const (
 // Alarms are the events that somebody must hear of at once. Each is counted, and has an alert in docs/alerts.
 func Alarms() []Event {
 	return []Event{
-		UnexplainedCounter, Contradiction, CardLocked, KeyDiffers, RulesUnusable, SealingLate, SealingRefused, WitnessConflict, WitnessLate,
-		CertificatesRefused, RevocationListLate, LimitAlarm, MAC1Failures, MAC1Refused, CounterConflicts, TACFailures,
+		UnexplainedCounter, Contradiction, CardLocked, LimitAlarm, MAC1Failures, MAC1Refused, CounterConflicts, TACFailures,
+		KeyDiffers, RulesUnusable, SealingLate, SealingRefused, WitnessConflict, WitnessLate,
+		CertificatesRefused, RevocationListLate,
 	}
 }
 

@@ -111,7 +111,7 @@ func (p *play) ask(o *shown, m moment, caller policy.Caller, wrong bool) signer.
 	if wrong {
 		init.MAC1[0] ^= 0xFF
 	}
-	answer, err := p.signer.AuthorizeLoad(context.Background(), caller, signer.LoadRequest{
+	answer, err := p.node().AuthorizeLoad(context.Background(), caller, signer.LoadRequest{
 		KeySet: keySet, CardSerial: o.slot.card.serial, Purse: o.purse, AmountFen: uint64(o.amount), TerminalID: o.terminal.String(),
 		InitializeResponse: fmt.Sprintf("%X", init.Bytes()), Date: m.date, Time: m.time,
 	})
@@ -238,7 +238,7 @@ func (p *play) confirm(a *approval, tac purse.MAC) {
 		return // MAC3 is not yet shown to the signer
 	}
 	wanted := p.wantedOfTAC(a, tac)
-	answer, err := p.signer.ConfirmLoad(context.Background(), p.client, a.id, fmt.Sprintf("%X", tac[:]))
+	answer, err := p.node().ConfirmLoad(context.Background(), p.client, a.id, fmt.Sprintf("%X", tac[:]))
 	must(err)
 	switch answer.Outcome {
 	case ledger.Contradiction:
@@ -251,7 +251,7 @@ func (p *play) confirm(a *approval, tac purse.MAC) {
 }
 
 func (p *play) begin(s *slot) {
-	answer, err := p.signer.BeginSettlement(context.Background(), p.client, keySet, s.card.serial, "", s.purse)
+	answer, err := p.node().BeginSettlement(context.Background(), p.client, keySet, s.card.serial, "", s.purse)
 	must(err)
 	if p.locked(s.card) {
 		if answer.Outcome != ledger.CardLocked {
@@ -280,7 +280,7 @@ func (p *play) settle(s *slot, b *begun, o *shown, wrong bool) {
 	sent := strings.ToUpper(fmt.Sprintf("%x", init.Bytes()))
 	wanted := p.wantedOfTry(s, b, o, sent, right)
 	locked := p.locked(s.card)
-	answer, err := p.signer.SettleLoad(context.Background(), p.client, b.id, sent)
+	answer, err := p.node().SettleLoad(context.Background(), p.client, b.id, sent)
 	must(err)
 	again := b.outcome != "" && sent == b.answer
 	if b.outcome == "" && !b.dead {
@@ -308,7 +308,7 @@ func (p *play) settle(s *slot, b *begun, o *shown, wrong bool) {
 }
 
 func (p *play) unlock(c *card) {
-	_, err := p.signer.UnlockCard(context.Background(), p.officer, keySet, c.serial, "", "seen at the counter")
+	_, err := p.node().UnlockCard(context.Background(), p.officer, keySet, c.serial, "", "seen at the counter")
 	must(err)
 	p.failures[c] = 0
 }

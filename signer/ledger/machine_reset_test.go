@@ -31,7 +31,7 @@ func (p *play) reissue(old *card) {
 
 // reset resets one purse, and notes what is left of it.
 func (p *play) reset(s *slot) {
-	at, reset, err := p.signer.ResetPurse(custody.PurseChange{KeySet: keySet, Card: s.card.serial, Purse: s.purse.String()})
+	at, reset, err := p.node().ResetPurse(custody.PurseChange{KeySet: keySet, Card: s.card.serial, Purse: s.purse.String()})
 	must(err)
 	must(p.store.Commit(context.Background(), store.Change{Purse: at, Decide: func(purse *store.Purse, _ uint64) ([]audit.Entry, error) {
 		return []audit.Entry{{Event: "ChangeApplied", Time: p.clock, Outcome: "APPLIED"}}, reset(purse)

@@ -24,9 +24,10 @@ func sorted(m map[string]int) []string { return slices.Sorted(maps.Keys(m)) }
 // PURSEKEEPER_MACHINE_ROUNDS makes the search longer than the one round of 100 scripts here; `-rapid.seed` repeats one.
 func TestNoScriptBreaksAnInvariant(t *testing.T) { noScript(t, newWorld(t, ledger.Ledger{})) }
 
+// Two signers over one PostgreSQL, to which the requests go in turn.
 func TestNoScriptBreaksAnInvariantOnPostgres(t *testing.T) {
 	url := pgtest.Start(t).Database(t)
-	noScript(t, newWorldOn(t, ledger.Ledger{}, func() (*store.Database, error) {
+	noScript(t, newWorldOn(t, ledger.Ledger{}, 2, func() (*store.Database, error) {
 		return store.OpenPostgres(context.Background(), store.Postgres{URL: url})
 	}))
 }

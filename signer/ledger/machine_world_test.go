@@ -31,7 +31,7 @@ const (
 	ceiling        = 10 // fen, of the limited client
 )
 
-// world is a signer over a database, and the names that its callers' certificates proved. Many plays run in one world,
+// world is a signer, or several, over a database, and the names that its callers' certificates proved. Many plays run in one world,
 // each with cards of its own.
 type world struct {
 	connect func() (*store.Database, error)
@@ -41,8 +41,11 @@ type world struct {
 	keys    []signer.Version
 	clock   time.Time
 	random  *rand.ChaCha8 // of settlements: the same in each run
-	store   *store.Database
-	signer  *signer.Signer
+	nodes   int
+	turn    int               // requests so far
+	stores  []*store.Database // one a node
+	signers []*signer.Signer
+	store   *store.Database // the first of them
 	client  policy.Caller
 	limited policy.Caller // a client whose ceiling refuses every load of the machine
 	officer policy.Caller
@@ -54,14 +57,14 @@ type world struct {
 func newWorld(t testing.TB, rules ledger.Ledger) *world {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "state.db")
-	return newWorldOn(t, rules, func() (*store.Database, error) { return store.OpenSQLite(context.Background(), path) })
+	return newWorldOn(t, rules, 1, func() (*store.Database, error) { return store.OpenSQLite(context.Background(), path) })
 }
 
-// newWorldOn is a world over the database that connect opens.
-func newWorldOn(t testing.TB, rules ledger.Ledger, connect func() (*store.Database, error)) *world {
+// newWorldOn is a world of so many nodes over the database that connect opens.
+func newWorldOn(t testing.TB, rules ledger.Ledger, nodes int, connect func() (*store.Database, error)) *world {
 	t.Helper()
 	w := &world{
-		connect: connect, rules: rules, entries: map[uint64]audit.Entry{},
+		connect: connect, nodes: nodes, rules: rules, entries: map[uint64]audit.Entry{},
 		random: rand.NewChaCha8([32]byte{}), clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC),
 	}
 	names := []string{"client", "limited", "officer"}
@@ -90,31 +93,47 @@ func newWorldOn(t testing.TB, rules ledger.Ledger, connect func() (*store.Databa
 		})
 	}
 	w.open()
-	t.Cleanup(func() { require.NoError(t, w.store.Close()) })
+	t.Cleanup(w.close)
 	return w
 }
 
-// open starts the signer on what the database holds.
+// open starts the signers on what the database holds.
 func (w *world) open() {
-	var err error
-	w.store, err = w.connect()
-	must(err)
-	w.signer, err = signer.New(signer.Config{
-		Policy: w.policy, Store: w.store, Now: func() time.Time { return w.clock }, SettlementLife: settlementLife,
-		Random: w.random, Ledger: w.rules,
-		KeySets: []signer.KeySet{{
-			Name: keySet, Algorithm: suite.TDES, Profile: w.profile, Location: time.UTC, MAC1Failures: mac1Failures,
-			Issuer: signer.Issuer{Fixed: keyderive.RootFirst(keyderive.Factor(mustHex(issuerFactor)))}, Versions: w.keys,
-		}},
-	})
-	must(err)
-	must(w.signer.Start(context.Background(), nil))
+	w.stores, w.signers = nil, nil
+	for range w.nodes {
+		db, err := w.connect()
+		must(err)
+		s, err := signer.New(signer.Config{
+			Policy: w.policy, Store: db, Now: func() time.Time { return w.clock }, SettlementLife: settlementLife,
+			Random: w.random, Ledger: w.rules,
+			KeySets: []signer.KeySet{{
+				Name: keySet, Algorithm: suite.TDES, Profile: w.profile, Location: time.UTC, MAC1Failures: mac1Failures,
+				Issuer: signer.Issuer{Fixed: keyderive.RootFirst(keyderive.Factor(mustHex(issuerFactor)))}, Versions: w.keys,
+			}},
+		})
+		must(err)
+		must(s.Start(context.Background(), nil))
+		w.stores, w.signers = append(w.stores, db), append(w.signers, s)
+	}
+	w.store = w.stores[0]
 }
 
-// restart is what an orderly stop and start leave of a signer: its database.
+// node is the signer that the next request goes to: each in turn.
+func (w *world) node() *signer.Signer {
+	w.turn++
+	return w.signers[w.turn%w.nodes]
+}
+
+// restart is what an orderly stop and start leave of the signers: their database.
 func (w *world) restart() {
-	must(w.store.Close())
+	w.close()
 	w.open()
+}
+
+func (w *world) close() {
+	for _, db := range w.stores {
+		must(db.Close())
+	}
 }
 
 // newCard is a card that no play has seen.
