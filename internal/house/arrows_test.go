@@ -39,7 +39,8 @@ var arrows = map[string][]string{
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
 	"signer":             append([]string{"signer/ledger"}, belowSigner...),
-	"signer/rpc":         append([]string{"signer", "signer/ledger", "api/*"}, belowSigner...),
+	"signer/admission":   {}, // fair shares among clients, of any work
+	"signer/rpc":         append([]string{"signer", "signer/ledger", "signer/admission", "api/*"}, belowSigner...),
 	"api/pursekeeper/v1": {},
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
 	"internal/secret":                         {},
@@ -47,7 +48,7 @@ var arrows = map[string][]string{
 	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
 	"internal/strictyaml":                     {}, // how a file that a person wrote is read: the configuration's and a ceremony's
-	"internal/config":                         append([]string{"signer", "internal/source", "internal/strictyaml"}, belowSigner...),
+	"internal/config":                         append([]string{"signer", "signer/admission", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
 	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
