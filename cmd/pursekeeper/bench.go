@@ -195,7 +195,9 @@ func (c *benchLoadCmd) overMTLS(ctx context.Context, n *node, deck *deck, folder
 	if err != nil {
 		return err
 	}
-	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
+	handler := rpc.NewHandler(rpc.Config{
+		Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout, Admission: n.shares,
+	})
 	server := rpc.NewServer(handler, n.config.TLS, n.log)
 	go func() { _ = server.ServeTLS(public, "", "") }()
 	defer server.Close() //nolint:errcheck // the end of a measurement

@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -17,6 +18,7 @@ type arrivalKey struct{}
 type arrival struct {
 	caller policy.Caller
 	read   bool // its message was read, and the handler accounts for it
+	passes passes
 
 	control *http.ResponseController // of its time limits; nil outside a server
 }
@@ -40,8 +42,8 @@ func names(certificate *x509.Certificate) []string {
 	return append(all, certificate.DNSNames...)
 }
 
-// identified finds the caller of each request among the policy's clients before any handler runs, and accounts for the
-// requests that no handler sees.
+// identified finds the caller of each request among the policy's clients before any handler runs, has it admitted, and accounts
+// for the requests that no handler sees.
 func (s *service) identified(next http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter(strictCodecs())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,11 +55,29 @@ func (s *service) identified(next http.Handler) http.Handler {
 			return
 		}
 		a := &arrival{caller: caller, control: http.NewResponseController(w)}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), arrivalKey{}, a)))
+		method := s.methodAt(r.URL.Path)
+		err = s.admit(r.Context(), a, method)
+		defer a.passes.leave()
+		if err != nil {
+			s.refused(w, r, refuse, method, err)
+			return
+		}
+		ctx := hsm.WithCaller(context.WithValue(r.Context(), arrivalKey{}, a), caller.Name())
+		next.ServeHTTP(w, r.WithContext(ctx))
 		if !a.read {
 			s.unread(r, caller, codeMalformed, nil)
 		}
 	})
+}
+
+// admit takes a request's place before anything of it is read. A batch also waits for its slot here: reading it is a part of its work.
+func (s *service) admit(ctx context.Context, a *arrival, method string) (err error) {
+	if a.passes, err = s.admission.enter(a.caller.Name(), method); err != nil || a.passes.batch == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return a.passes.batch.Wait(ctx, 1)
 }
 
 func (s *service) identify(r *http.Request) (policy.Caller, error) {
