@@ -26,7 +26,7 @@ const DefaultSlots = 64
 
 // Bounds of what takes long, of one client.
 const (
-	batchesWaiting  = 16 // each with its body unread
+	batchesWaiting  = 4  // each with its bytes in memory, undecoded
 	streamsOfClient = 32 // each with 64 requests in flight and one that waits
 	exportsOfClient = 1
 )

@@ -1,8 +1,11 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
+	"io"
 	"net/http"
 
 	"connectrpc.com/connect"
@@ -56,7 +59,7 @@ func (s *service) identified(next http.Handler) http.Handler {
 		}
 		a := &arrival{caller: caller, control: http.NewResponseController(w)}
 		method := s.methodAt(r.URL.Path)
-		err = s.admit(r.Context(), a, method)
+		err = s.admit(r, a, method)
 		defer a.passes.leave()
 		if err != nil {
 			s.refused(w, r, refuse, method, err)
@@ -70,14 +73,35 @@ func (s *service) identified(next http.Handler) http.Handler {
 	})
 }
 
-// admit takes a request's place before anything of it is read. A batch also waits for its slot here: reading it is a part of its work.
-func (s *service) admit(ctx context.Context, a *arrival, method string) (err error) {
+// admit takes a request's place before anything of it is read. A batch also waits for its slot here, before it is decoded; its bytes have
+// been read by then, for those that lie unread fill the window of their connection, and the batch that has the slot may be on the same.
+func (s *service) admit(r *http.Request, a *arrival, method string) (err error) {
 	if a.passes, err = s.admission.enter(a.caller.Name(), method); err != nil || a.passes.batch == nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	if r.Body, err = buffered(r.Body, r.ContentLength); err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, errBody)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
 	return a.passes.batch.Wait(ctx, 1)
+}
+
+var errBody = errors.New("the request's body did not come whole")
+
+// buffered is a body that has been read as far as a batch may be long: the rest, of one that is longer, is left to who refuses it.
+// length is what the caller says, below 0 nothing.
+func buffered(body io.ReadCloser, length int64) (io.ReadCloser, error) {
+	const most = MaxBatchRequest + 1<<10 // with what gRPC puts before a message
+	var read bytes.Buffer
+	read.Grow(int(min(max(length, 0), most)) + bytes.MinRead)
+	if _, err := io.CopyN(&read, body, most); err != nil && !errors.Is(err, io.EOF) {
+		return body, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(&read, body), body}, nil
 }
 
 func (s *service) identify(r *http.Request) (policy.Caller, error) {
