@@ -13,7 +13,9 @@ import (
 
 // What a refused request costs, the client's half and TLS with it: processor time of the whole process.
 func BenchmarkRefusedRequest(b *testing.B) {
-	w := newWorld(b, func(s *setup) { s.admission.Clients = map[string]admission.Limits{"platform": {Queue: 1, Rate: 1e-9, Burst: 1}} })
+	w := newWorld(b, func(s *setup) {
+		s.admission.Clients = map[string]admission.Limits{"platform": {Queue: 1, Rate: 1e-9, Burst: 1}}
+	})
 	c := w.as("platform")
 	body, err := proto.Marshal(newCards(b).deal())
 	require.NoError(b, err)
