@@ -52,6 +52,7 @@ const (
 	Restored           Event = "Restored"           // a backup was put into this token and this store
 	BackupMade         Event = "BackupMade"         // a backup file was sealed; the detail has its SHA-256
 	KeyDiffers         Event = "KeyDiffers"         // alarm: the token has another key than the catalogue, or another than it may
+	RulesUnusable      Event = "RulesUnusable"      // alarm: this program cannot decide by the rules of the catalogue, and decides nothing
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
 	Pruned             Event = "Pruned"             // entries that are sealed leave the database
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
@@ -62,7 +63,8 @@ const (
 
 // Events about what officers decide on (custody.Office). The one who asked is the entry's client.
 const (
-	OfficersRegistered Event = "OfficersRegistered" // the first officers, or those of a restore; Bytes are the catalogue, of a restore without its keys
+	OfficersRegistered Event = "OfficersRegistered" // the first officers, or those of a restore; Bytes are the catalogue with officers and quorum alone
+	RulesRegistered    Event = "RulesRegistered"    // after it: Bytes are rules, or a part of them
 	ChangeProposed     Event = "ChangeProposed"
 	ChangeApproved     Event = "ChangeApproved" // with the signature
 	ChangeRejected     Event = "ChangeRejected"

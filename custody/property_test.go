@@ -69,7 +69,12 @@ func step(t *rapid.T, c Catalogue, now time.Time, done map[policy.Act]int) Catal
 	done[change.Act]++
 	require.NoError(t, next.Check())
 	require.Equal(t, c.Revision+1, next.Revision)
-	require.Greater(t, len(next.Officers), next.Quorum.Most())
+	require.Greater(t, next.decide(), next.Quorum.Most(), "officers who may act")
+	if change.Act != policy.SuspendClient {
+		require.Equal(t, RulesAfter(c.Rules, change), next.Rules)
+	} else {
+		require.True(t, next.Client(change.Client.Name).Suspended)
+	}
 	keptKeys(t, c, next, now)
 	line, err = next.Encode()
 	require.NoError(t, err)
@@ -127,6 +132,33 @@ func drawMember(t *rapid.T, c Catalogue, change *Change, now time.Time) {
 		change.Backup = &BackupChange{Threshold: 2, Holders: holders}
 	case "purse":
 		change.Purse = &PurseChange{KeySet: set.Draw(t, "set"), Card: "3105228000001117", Purse: "EP"}
+	case "client":
+		drawClient(t, change)
+	case "policy":
+		drawPolicy(t, change)
+	}
+}
+
+func drawClient(t *rapid.T, change *Change) {
+	name := rapid.SampledFrom([]string{"alice", "bob", "carol", "dave", "eve", "platform", "reader"})
+	change.Client = &ClientChange{Name: name.Draw(t, "client")}
+	if change.Act == policy.AddClient || change.Act == policy.ReplaceClient {
+		change.Client.Identity = "spiffe://test/" + name.Draw(t, "identity")
+		change.Client.Role = rapid.SampledFrom([]policy.Role{policy.Officer, policy.Officer, policy.Platform}).Draw(t, "role")
+		change.Client.KeySets = rapid.SampledFrom([][]string{nil, {"demo"}, {"demo", "other"}, {"other", "demo"}}).Draw(t, "sets")
+	}
+}
+
+func drawPolicy(t *rapid.T, change *Change) {
+	change.Policy = &PolicyChange{}
+	for _, name := range []string{"a", "b"} {
+		switch rapid.IntRange(0, 2).Draw(t, name) {
+		case 1:
+			text := rapid.SampledFrom([]string{testPolicy(name, "GetTransaction"), testPolicy(name, "ListTransactions")}).Draw(t, "text")
+			change.Policy.Put = append(change.Policy.Put, DocumentChange{Name: name, Text: text})
+		case 2:
+			change.Policy.Remove = append(change.Policy.Remove, DocumentRemoval{Name: name})
+		}
 	}
 }
 

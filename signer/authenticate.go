@@ -59,7 +59,8 @@ type authentication struct {
 // Errors: as of AuthorizeLoad.
 func (s *Signer) AuthenticateCard(ctx context.Context, caller policy.Caller, r AuthenticateRequest) (Authentication, error) {
 	return withKeys(ctx, s, func(s view) (Authentication, error) {
-		set, grant, err := s.permit(ctx, caller, policy.AuthenticateCard, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.AuthenticateCard, r.KeySet, audit.Entry{KeySet: r.KeySet},
+			policy.Context{Command: r.Direction.right()})
 		if err != nil {
 			return Authentication{}, err
 		}

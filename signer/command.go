@@ -41,7 +41,7 @@ type SignedCommand struct {
 // Errors: as of AuthorizeLoad. A PIN, and what it is encrypted to, is in none of them, nor in the record.
 func (s *Signer) SignCommand(ctx context.Context, caller policy.Caller, r CommandRequest) (SignedCommand, error) {
 	return withKeys(ctx, s, func(s view) (SignedCommand, error) {
-		set, grant, err := s.permit(ctx, caller, policy.SignCommand, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.SignCommand, r.KeySet, audit.Entry{KeySet: r.KeySet}, s.asksCommand(r))
 		if err != nil {
 			return SignedCommand{}, err
 		}

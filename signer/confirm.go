@@ -52,7 +52,7 @@ func (s view) confirm(ctx context.Context, caller policy.Caller, kind onlineKind
 		return Confirmation{}, err
 	}
 	set, grant, err := s.permit(ctx, caller, kind.confirm, id.purse.KeySet,
-		audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
+		audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()}, policy.Context{Purse: id.purse.Purse})
 	if err != nil {
 		return Confirmation{}, err
 	}

@@ -66,7 +66,8 @@ func (s *Signer) EachKey(yield func(audit.Key, custody.KeyState)) {
 func (s view) permitSome(ctx context.Context, caller policy.Caller, op policy.Operation) (grants []policy.Grant, sets []*keySet, err error) {
 	var denied error
 	for _, name := range slices.Sorted(maps.Keys(s.keys.sets)) {
-		grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: name})
+		asked := s.context(s.keys.sets[name], policy.Context{})
+		grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: name, Context: asked})
 		if err != nil {
 			denied = err
 			continue

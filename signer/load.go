@@ -28,7 +28,8 @@ type LoadRequest struct {
 // which nothing was signed. Every other refusal is an Outcome.
 func (s *Signer) AuthorizeLoad(ctx context.Context, caller policy.Caller, r LoadRequest) (Authorization, error) {
 	return withKeys(ctx, s, func(s view) (Authorization, error) {
-		set, grant, err := s.permit(ctx, caller, policy.AuthorizeLoad, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.AuthorizeLoad, r.KeySet, audit.Entry{KeySet: r.KeySet},
+			asksMoney(r.Purse, r.AmountFen, r.TerminalID))
 		if err != nil {
 			return Authorization{}, err
 		}

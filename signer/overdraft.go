@@ -23,7 +23,7 @@ type OverdraftRequest struct {
 // always ED: EP has no overdraft. Errors are those of AuthorizeLoad.
 func (s *Signer) AuthorizeOverdraft(ctx context.Context, caller policy.Caller, r OverdraftRequest) (Authorization, error) {
 	return withKeys(ctx, s, func(s view) (Authorization, error) {
-		set, grant, err := s.permit(ctx, caller, policy.AuthorizeOverdraft, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.AuthorizeOverdraft, r.KeySet, audit.Entry{KeySet: r.KeySet}, r.asks())
 		if err != nil {
 			return Authorization{}, err
 		}

@@ -65,7 +65,7 @@ func (e *BoundaryError) Error() string {
 // Errors are those of AuthorizeLoad, and *BoundaryError.
 func (s *Signer) PersonaliseCard(ctx context.Context, caller policy.Caller, r CardKeysRequest) (Personalisation, error) {
 	return withKeys(ctx, s, func(s view) (Personalisation, error) {
-		set, grant, err := s.permit(ctx, caller, policy.PersonaliseCard, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.PersonaliseCard, r.KeySet, audit.Entry{KeySet: r.KeySet}, policy.Context{})
 		if err != nil {
 			return Personalisation{}, err
 		}
@@ -84,7 +84,7 @@ func (s *Signer) PersonaliseCard(ctx context.Context, caller policy.Caller, r Ca
 // below the issuer levels of the key set.
 func (s *Signer) PersonalisePSAM(ctx context.Context, caller policy.Caller, r ModuleKeysRequest) (Personalisation, error) {
 	return withKeys(ctx, s, func(s view) (Personalisation, error) {
-		set, grant, err := s.permit(ctx, caller, policy.PersonalisePSAM, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.PersonalisePSAM, r.KeySet, audit.Entry{KeySet: r.KeySet}, policy.Context{})
 		if err != nil {
 			return Personalisation{}, err
 		}

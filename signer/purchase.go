@@ -66,7 +66,8 @@ var saleOperations = map[purse.TTI]string{
 // which no MAC1 has left. Every other refusal is an Outcome.
 func (s *Signer) BeginPurchase(ctx context.Context, caller policy.Caller, r PurchaseRequest) (Bargain, error) {
 	return withKeys(ctx, s, func(s view) (Bargain, error) {
-		set, grant, err := s.permit(ctx, caller, policy.BeginPurchase, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.BeginPurchase, r.KeySet, audit.Entry{KeySet: r.KeySet},
+			s.asksOfType(r.KeySet, r.Type, r.AmountFen, r.TerminalID))
 		if err != nil {
 			return Bargain{}, err
 		}

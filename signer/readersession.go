@@ -49,7 +49,7 @@ type Challenged struct {
 // *policy.Denied, and those of the store. Every other refusal is an Outcome.
 func (s *Signer) Challenge(ctx context.Context, caller policy.Caller, keySetName, deviceNumber string, version uint32) (Challenged, error) {
 	return withKeys(ctx, s, func(s view) (Challenged, error) {
-		set, grant, err := s.permit(ctx, caller, policy.Challenge, keySetName, audit.Entry{KeySet: keySetName})
+		set, grant, err := s.permit(ctx, caller, policy.Challenge, keySetName, audit.Entry{KeySet: keySetName}, policy.Context{})
 		if err != nil {
 			return Challenged{}, err
 		}
@@ -170,7 +170,7 @@ func (s view) useSession(ctx context.Context, caller policy.Caller, op policy.Op
 	}
 	name, _, _ := strings.Cut(id, "/")
 	about := audit.Entry{KeySet: name, Session: id}
-	set, grant, err := s.permit(ctx, caller, op, name, about)
+	set, grant, err := s.permit(ctx, caller, op, name, about, policy.Context{})
 	if err != nil {
 		return u, err
 	}

@@ -48,7 +48,7 @@ func (s *Signer) CompletePurchase(ctx context.Context, caller policy.Caller, pur
 			return Receipt{}, err
 		}
 		set, grant, err := s.permit(ctx, caller, policy.CompletePurchase, id.purse.KeySet,
-			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()})
+			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()}, policy.Context{Purse: id.purse.Purse})
 		if err != nil {
 			return Receipt{}, err
 		}

@@ -276,7 +276,7 @@ func TestKeysOfAReplay(t *testing.T) {
 		assert.Equal(t, KeyGone, one().Verdict)
 	}
 	delete(c.current.Load().sets, "full")
-	c.current.Load().sets["other"] = &keySet{KeySet: KeySet{Name: "other"}}
+	c.current.Load().sets["other"] = &keySet{KeySet: KeySet{Name: "other", Location: time.UTC}}
 	rules, err := policy.New(policy.Rules{Clients: []policy.Client{{Name: "auditor", Identity: "spiffe://pursekeeper.test/auditor", Role: policy.Auditor, KeySets: []string{"other"}}}})
 	require.NoError(t, err)
 	c.current.Load().policy = rules

@@ -101,7 +101,7 @@ var eventsWithoutKeySet = withoutKeySet(
 	[]audit.Event{
 		identifyEvent, audit.Started, audit.KeyExposure, audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
 		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate,
-		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
+		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.RulesRegistered, audit.RulesUnusable, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
 		audit.ChangeCancelled, audit.ChangeClaimed, audit.ChangeApplied, audit.ChangeRefused,
 	},
 	policy.ListKeySets, policy.Replay, policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint,

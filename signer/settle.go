@@ -43,7 +43,7 @@ func (s *Signer) BeginSettlement(ctx context.Context, caller policy.Caller, keyS
 	Settlement, error,
 ) {
 	return withKeys(ctx, s, func(s view) (Settlement, error) {
-		set, grant, err := s.permit(ctx, caller, policy.BeginSettlement, keySetName, audit.Entry{KeySet: keySetName})
+		set, grant, err := s.permit(ctx, caller, policy.BeginSettlement, keySetName, audit.Entry{KeySet: keySetName}, asksPurse(which))
 		if err != nil {
 			return Settlement{}, err
 		}
@@ -138,7 +138,8 @@ func (s *Signer) SettleLoad(ctx context.Context, caller policy.Caller, settlemen
 			return Settled{}, &purse.FieldError{Field: settlementField, Problem: "expected SET/CARD/PURSE/SETTLEMENT/NUMBER"}
 		}
 		name, _, _ := strings.Cut(settlementID, "/")
-		set, grant, err := s.permit(ctx, caller, policy.SettleLoad, name, audit.Entry{KeySet: name, Settlement: settlementID})
+		set, grant, err := s.permit(ctx, caller, policy.SettleLoad, name, audit.Entry{KeySet: name, Settlement: settlementID},
+			policy.Context{Purse: strings.Split(settlementID, "/")[2]})
 		if err != nil {
 			return Settled{}, err
 		}

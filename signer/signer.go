@@ -146,15 +146,15 @@ const identifyEvent audit.Event = "Identify"
 
 const outcomeDenied = "PERMISSION_DENIED"
 
-// permit asks the policy. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
-func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry) (
+// permit asks the policy, with what is known of the request beside its key set. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
+func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry, asked policy.Context) (
 	*keySet, policy.Grant, error,
 ) {
 	set := s.keys.sets[keySetName]
 	if set == nil {
 		return nil, policy.Grant{}, &NotFoundError{Field: "keySet", Name: keySetName}
 	}
-	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: keySetName})
+	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: keySetName, Context: s.context(set, asked)})
 	if err == nil {
 		return set, grant, nil
 	}

@@ -58,7 +58,7 @@ func testKeySet(t testing.TB, name string, alg suite.Algorithm) KeySet {
 // bench is a signer over a database file of its own.
 type bench struct {
 	*Signer
-	store  *store.SQLite
+	store  *store.Database
 	path   string
 	caller policy.Caller
 	clock  time.Time

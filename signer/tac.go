@@ -64,7 +64,8 @@ type tac struct {
 // Errors: as of AuthorizeLoad.
 func (s *Signer) VerifyTac(ctx context.Context, caller policy.Caller, r TACRequest) (Verification, error) {
 	return withKeys(ctx, s, func(s view) (Verification, error) {
-		set, grant, err := s.permit(ctx, caller, policy.VerifyTac, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.VerifyTac, r.KeySet, audit.Entry{KeySet: r.KeySet},
+			s.asksOfType(r.KeySet, r.Type, r.AmountFen, r.TerminalID))
 		if err != nil {
 			return Verification{}, err
 		}

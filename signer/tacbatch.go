@@ -65,7 +65,7 @@ func (s view) permitTACs(ctx context.Context, caller policy.Caller, items []TACR
 			continue
 		}
 		var p permittedSet
-		p.set, p.grant, p.err = s.permit(ctx, caller, policy.VerifyTacs, name, audit.Entry{KeySet: name})
+		p.set, p.grant, p.err = s.permit(ctx, caller, policy.VerifyTacs, name, audit.Entry{KeySet: name}, policy.Context{})
 		var refusal *policy.Denied
 		var unknown *NotFoundError
 		switch {

@@ -25,7 +25,8 @@ type UnloadRequest struct {
 // tell ED from EP, so only the purse that the card profile names is unloaded. Errors are those of AuthorizeLoad.
 func (s *Signer) AuthorizeUnload(ctx context.Context, caller policy.Caller, r UnloadRequest) (Authorization, error) {
 	return withKeys(ctx, s, func(s view) (Authorization, error) {
-		set, grant, err := s.permit(ctx, caller, policy.AuthorizeUnload, r.KeySet, audit.Entry{KeySet: r.KeySet})
+		set, grant, err := s.permit(ctx, caller, policy.AuthorizeUnload, r.KeySet, audit.Entry{KeySet: r.KeySet},
+			asksMoney(r.Purse, r.AmountFen, r.TerminalID))
 		if err != nil {
 			return Authorization{}, err
 		}

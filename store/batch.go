@@ -9,7 +9,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 )
 
-// batch is one group's transaction: everything its changes look at is read at once, each change decides in turn on what
+// batch is one group's transaction: everything its changes look at is read together, each change decides in turn on what
 // those before it left, and the sum is written at once. A purse is read once and written once, however many changes are
 // on it.
 type batch struct {
@@ -40,11 +40,9 @@ type heldCard struct {
 // read begins a batch: it loads what the changes look at.
 func (do *statements) read(on connection, changes []Change) (*batch, error) {
 	b := &batch{on: on, do: do, purses: map[PurseKey]*heldPurse{}, cards: map[cardKey]*heldCard{}}
-	var err error
-	if b.first, b.beside.custody.revision, err = do.readHead(on); err != nil {
+	if err := do.readHead(on, &b.first, &b.beside.custody.revision); err != nil {
 		return nil, fmt.Errorf("read audit head: %w", err)
 	}
-	b.beside.custody.revisionRead = b.beside.custody.revision
 	for _, c := range changes {
 		b.hold(c.Purse)
 		b.beside.hold(c)
@@ -52,15 +50,24 @@ func (do *statements) read(on connection, changes []Change) (*batch, error) {
 	if err := b.readPurses(); err != nil {
 		return nil, fmt.Errorf("read purses: %w", err)
 	}
+	if err := b.beside.read(on, &do.beside); err != nil {
+		return nil, fmt.Errorf("read what is beside the purses: %w", err)
+	}
+	if err := on.answered(); err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	b.beside.custody.revisionRead = b.beside.custody.revision
+	// What follows depends on what the purses are.
 	if err := b.readAttempts(changes); err != nil {
 		return nil, fmt.Errorf("read attempts: %w", err)
 	}
 	if err := b.readSettlements(changes); err != nil {
 		return nil, fmt.Errorf("read settlements: %w", err)
 	}
-	if err := b.beside.read(on, &do.beside); err != nil {
-		return nil, fmt.Errorf("read what is beside the purses: %w", err)
+	if err := on.answered(); err != nil {
+		return nil, fmt.Errorf("read attempts and settlements: %w", err)
 	}
+	b.sortAttempts()
 	for _, p := range b.purseOrder {
 		p.now = p.read
 	}
@@ -82,7 +89,7 @@ func (b *batch) hold(key PurseKey) {
 }
 
 func (b *batch) readPurses() error {
-	asked := make([]any, 0, len(b.purseOrder)*b.do.purses.width)
+	asked := make([]any, 0, len(b.purseOrder)*b.do.purses.width())
 	for n, p := range b.purseOrder {
 		asked = append(asked, n, p.read.Key.KeySet, p.read.Key.Card, p.read.Key.Purse)
 	}
@@ -126,7 +133,7 @@ func (b *batch) readAttempts(changes []Change) error {
 			ask(p, counter)
 		}
 	}
-	err := b.do.attempts.read(b.on, asked, func(row scanner) error {
+	return b.do.attempts.read(b.on, asked, func(row scanner) error {
 		var n int
 		_, a, err := scanAttempt(row, &n)
 		if err != nil {
@@ -137,10 +144,13 @@ func (b *batch) readAttempts(changes []Change) error {
 		}
 		return nil
 	})
+}
+
+// sortAttempts puts what was read in the order of commit.
+func (b *batch) sortAttempts() {
 	for _, p := range b.purseOrder {
 		slices.SortFunc(p.read.attempts, func(a, b *Attempt) int { return cmp.Compare(a.AuditIndex, b.AuditIndex) })
 	}
-	return err
 }
 
 // readSettlements loads the pending settlements and those that the changes name. A name of another purse finds nothing.

@@ -63,7 +63,7 @@ func (b *beside) hold(c Change) {
 	b.custody.named = b.custody.named || c.Custody
 }
 
-// read loads all that is held.
+// read asks for all that is held.
 func (b *beside) read(on connection, do *besideStatements) error {
 	var asked []any
 	for _, t := range b.terminals.order {
@@ -115,18 +115,16 @@ func (b *beside) readCustody(on connection, do *besideStatements) error {
 	}); err != nil || !b.custody.named {
 		return err
 	}
-	stmt, err := do.custody.prepare(on, 0)
-	if err != nil {
-		return err
-	}
-	var revision uint64
-	if err := stmt.QueryRowContext(on.ctx).Scan(&revision, &b.custody.document); err != nil {
-		return err
-	}
-	if revision != b.custody.revision {
-		return fmt.Errorf("the catalogue is at revision %d, the audit head says %d", revision, b.custody.revision)
-	}
-	return nil
+	return do.custody.read(on, nil, func(row scanner) error {
+		var revision uint64
+		if err := row.Scan(&revision, &b.custody.document); err != nil {
+			return err
+		}
+		if revision != b.custody.revision {
+			return fmt.Errorf("the catalogue is at revision %d, the audit head says %d", revision, b.custody.revision)
+		}
+		return nil
+	})
 }
 
 // lend gives a purse that is about to be decided copies of what its change named.

@@ -23,30 +23,30 @@ func newBesideStatements() besideStatements {
 		terminals: statement{
 			text: `WITH asked (asked_set, asked_terminal) AS (VALUES %s) SELECT key_set, terminal, last_serial FROM asked
 				CROSS JOIN terminals ON key_set = asked_set AND terminal = asked_terminal`,
-			width: 2,
+			kinds: "tt",
 		},
 		purchases: statement{
 			text: `WITH asked (asked_set, asked_card, asked_purse, asked_counter, asked_random) AS (VALUES %s)
 				SELECT ` + purchaseColumns + ` FROM asked CROSS JOIN purchases ON key_set = asked_set AND card = asked_card
 				AND purse = asked_purse AND counter = asked_counter AND random = asked_random`,
-			width: 5,
+			kinds: "tttit",
 		},
 		sessions: statement{
 			text: `WITH asked (asked_id) AS (VALUES %s) SELECT ` + sessionColumns + ` FROM asked
 				CROSS JOIN reader_sessions ON id = asked_id`,
-			width: 1,
+			kinds: "t",
 		},
 		putTerminals: statement{
 			text: `INSERT INTO terminals (key_set, terminal, last_serial) VALUES %s
 				ON CONFLICT (key_set, terminal) DO UPDATE SET last_serial = excluded.last_serial`,
-			width: 3,
+			kinds: "tti",
 		},
-		insertPurchases: statement{text: `INSERT INTO purchases (` + purchaseColumns + `) VALUES %s`, width: 25},
+		insertPurchases: statement{text: `INSERT INTO purchases (` + purchaseColumns + `) VALUES %s`, kinds: "itttittttittittitttittttt"},
 		updatePurchases: statement{
 			text: `WITH judged (n, s, rm, wm, rt, wt) AS (VALUES %s)
 				UPDATE purchases SET state = s, right_mac2 = rm, wrong_mac2s = wm, right_tac = rt, wrong_tacs = wt
 				FROM judged WHERE audit_index = n`,
-			width: 6,
+			kinds: "ittttt",
 		},
 		putSession: statement{
 			text: `INSERT INTO reader_sessions (` + sessionColumns + `) VALUES %s
@@ -56,29 +56,22 @@ func newBesideStatements() besideStatements {
 					sent_blocks = excluded.sent_blocks, sent_last = excluded.sent_last, received = excluded.received,
 					received_blocks = excluded.received_blocks, received_last = excluded.received_last,
 					audit_index = excluded.audit_index`,
-			width: 19,
+			kinds: "ttttittittttiibiibi",
 		},
 		custody:    statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
-		putCustody: statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, width: 2},
+		putCustody: statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, kinds: "it"},
 		requests: statement{
 			text: `WITH asked (asked_id) AS (VALUES %s) SELECT ` + requestColumns + ` FROM asked
 				CROSS JOIN change_requests ON id = asked_id`,
-			width: 1,
+			kinds: "t",
 		},
 		putRequests: statement{
 			text: `INSERT INTO change_requests (` + requestColumns + `) VALUES %s
 				ON CONFLICT (audit_index) DO UPDATE SET state = excluded.state, approvals = excluded.approvals,
 					executor = excluded.executor, attempt = excluded.attempt, claimed_at = excluded.claimed_at,
 					detail = excluded.detail, ended_index = excluded.ended_index`,
-			width: 13,
+			kinds: "ittttitttiiti",
 		},
-	}
-}
-
-func (s *besideStatements) all() []*statement {
-	return []*statement{
-		&s.terminals, &s.purchases, &s.sessions, &s.putTerminals, &s.insertPurchases, &s.updatePurchases, &s.putSession,
-		&s.custody, &s.requests, &s.putCustody, &s.putRequests,
 	}
 }
 

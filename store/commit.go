@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -29,15 +27,18 @@ type CommitStats struct {
 }
 
 // Stats returns the counters, which go on counting.
-func (s *SQLite) Stats() *CommitStats { return &s.commits }
+func (s *Database) Stats() *CommitStats { return &s.commits }
 
 // Commit queues the change and waits for the group that takes it. When ctx ends first the outcome is not known to the
 // caller, who must treat it as failed; the change may still become durable, and a retry then finds it recorded.
-func (s *SQLite) Commit(ctx context.Context, c Change) error {
+func (s *Database) Commit(ctx context.Context, c Change) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return s.submit(&waiting{ctx: ctx, change: c, done: make(chan error, 1)})
 }
 
-func (s *SQLite) submit(w *waiting) error {
+func (s *Database) submit(w *waiting) error {
 	ctx := w.ctx
 	select {
 	case <-s.stop:
@@ -79,9 +80,9 @@ const (
 type company struct{ expected, groups int }
 
 // write is the one goroutine that commits: it takes all that waited while the last commit ran.
-func (s *SQLite) write(w *writer) {
+func (s *Database) write(w *writer) {
 	defer close(s.stopped)
-	defer func() { s.failed = errors.Join(w.do.close(), w.on.Close()) }()
+	defer func() { s.failed = w.engine.close() }()
 	var c company
 	for {
 		select {
@@ -101,7 +102,7 @@ func (s *SQLite) write(w *writer) {
 }
 
 // linger adds what comes within a moment, up to what is expected, and learns what to expect.
-func (s *SQLite) linger(group []*waiting, c *company) []*waiting {
+func (s *Database) linger(group []*waiting, c *company) []*waiting {
 	c.groups++
 	counting := c.groups%countEvery == 0 && len(group) > 1
 	if counting {
@@ -131,7 +132,7 @@ func (s *SQLite) linger(group []*waiting, c *company) []*waiting {
 }
 
 // gather adds what waits already.
-func (s *SQLite) gather(group []*waiting) []*waiting {
+func (s *Database) gather(group []*waiting) []*waiting {
 	for len(group) < largestGroup {
 		select {
 		case next := <-s.queue:
@@ -141,95 +142,4 @@ func (s *SQLite) gather(group []*waiting) []*waiting {
 		}
 	}
 	return group
-}
-
-// writer owns the one writing connection and its prepared statements; only the write goroutine uses it.
-type writer struct {
-	on     connection
-	do     *statements
-	stats  *CommitStats
-	recent *recent
-}
-
-func newWriter(ctx context.Context, db *sql.DB, stats *CommitStats, recent *recent) (*writer, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	// A group outlives each caller's context, and so does what it runs.
-	return &writer{on: connection{context.WithoutCancel(ctx), conn}, do: newStatements(), stats: stats, recent: recent}, nil
-}
-
-// commit runs a group as one transaction and answers every caller after it. A failure of the transaction fails all of
-// them; a decision's own error fails that one alone.
-func (w *writer) commit(group []*waiting) {
-	start := time.Now()
-	asked := group[:0:len(group)]
-	for _, waiting := range group {
-		if err := waiting.ctx.Err(); err != nil {
-			waiting.done <- err // its caller left before anything was decided
-			continue
-		}
-		asked = append(asked, waiting)
-	}
-	if len(asked) == 0 {
-		return
-	}
-	outcomes := make([]error, len(asked))
-	err := w.transact(asked, outcomes)
-	for i, waiting := range asked {
-		if err != nil {
-			outcomes[i] = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		if outcomes[i] == nil && waiting.change.Committed != nil {
-			waiting.change.Committed()
-		}
-		waiting.done <- outcomes[i]
-	}
-	w.stats.Groups.Add(1)
-	w.stats.Changes.Add(uint64(len(asked)))
-	w.stats.Nanoseconds.Add(uint64(time.Since(start)))
-}
-
-// transact decides each change in order, on what the changes before it in the group left, and writes the sum.
-func (w *writer) transact(group []*waiting, outcomes []error) (err error) {
-	changes := make([]Change, len(group))
-	try := false
-	for i, waiting := range group {
-		changes[i] = waiting.change
-		try = try || waiting.try
-	}
-	if err := w.do.begin.run(w.on); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = w.do.rollback.run(w.on) // SQLite may have rolled back by itself, and this then fails; err says what went wrong
-		}
-	}()
-	b, err := w.do.read(w.on, changes)
-	if err != nil {
-		return err
-	}
-	for i, c := range changes {
-		outcomes[i] = b.decide(c)
-	}
-	if err := b.flush(); err != nil {
-		return err
-	}
-	for i, waiting := range group {
-		if waiting.aside != nil {
-			outcomes[i] = waiting.aside(w.on)
-		}
-	}
-	if try {
-		if err := w.do.try.run(w.on); err != nil {
-			return err
-		}
-	}
-	if err := w.do.commit.run(w.on); err != nil {
-		return err
-	}
-	w.recent.add(b.first, b.lines)
-	return nil
 }

@@ -50,6 +50,7 @@ func contract(t *testing.T, e engine) {
 		{"custody", contractCustody},
 		{"requests", contractRequests},
 		{"request lists", contractRequestLists},
+		{"names", contractNames},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, e) })
 	}

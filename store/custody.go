@@ -125,6 +125,8 @@ func (r *ChangeRequest) check(was *ChangeRequest, first uint64, entries int) err
 	switch {
 	case r.State == "":
 		return errors.New("bug: a change request has no state")
+	case !isText(string(r.Body)) || !isText(r.Detail):
+		return errors.New("bug: a change request's body or detail is no text")
 	case was == nil && (r.AuditIndex < first || r.AuditIndex >= end):
 		return fmt.Errorf("bug: a new change request has audit index %d, expected %d to %d", r.AuditIndex, first, end-1)
 	case r.State.Over() != (r.Ended != 0):

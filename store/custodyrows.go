@@ -40,8 +40,8 @@ func scanRequest(row scanner) (r ChangeRequest, err error) {
 }
 
 // Custody returns the catalogue; of a store without officers the zero Custody.
-func (s *SQLite) Custody(ctx context.Context) (c Custody, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT revision, document FROM custody WHERE one = 1`).Scan(&c.Revision, &c.Document)
+func (s *Database) Custody(ctx context.Context) (c Custody, err error) {
+	err = s.row(ctx, `SELECT revision, document FROM custody WHERE one = 1`).Scan(&c.Revision, &c.Document)
 	if err != nil || c.Revision == 0 {
 		return Custody{}, readError(err)
 	}
@@ -49,13 +49,13 @@ func (s *SQLite) Custody(ctx context.Context) (c Custody, err error) {
 }
 
 // ChangeRequest returns a change request, or ErrNotFound.
-func (s *SQLite) ChangeRequest(ctx context.Context, id string) (ChangeRequest, error) {
-	r, err := scanRequest(s.readers.QueryRowContext(ctx, `SELECT `+requestColumns+` FROM change_requests WHERE id = ?`, id))
+func (s *Database) ChangeRequest(ctx context.Context, id string) (ChangeRequest, error) {
+	r, err := scanRequest(s.row(ctx, `SELECT `+requestColumns+` FROM change_requests WHERE id = ?`, id))
 	return r, readError(err)
 }
 
 // ChangeRequests returns change requests in the order of their proposals.
-func (s *SQLite) ChangeRequests(ctx context.Context, f RequestFilter) (all []ChangeRequest, err error) {
+func (s *Database) ChangeRequests(ctx context.Context, f RequestFilter) (all []ChangeRequest, err error) {
 	query := `SELECT ` + requestColumns + ` FROM change_requests WHERE audit_index > ?`
 	arguments := []any{int64(f.After)}
 	if f.State != "" {
@@ -65,7 +65,7 @@ func (s *SQLite) ChangeRequests(ctx context.Context, f RequestFilter) (all []Cha
 	if f.OpenOnly {
 		query += ` AND ended_index = 0` // as the index of open requests writes it
 	}
-	rows, err := s.lists.QueryContext(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit)...)
+	rows, err := s.lists.QueryContext(ctx, s.dialect.sql(query+` ORDER BY audit_index LIMIT ?`), append(arguments, f.Limit)...)
 	if err != nil {
 		return nil, readError(err)
 	}

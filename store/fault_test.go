@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/store"
+	"github.com/pursekeeper/pursekeeper/store/pgtest"
 )
 
 // childPlace, when set, makes the test binary a process that commits to that database until it is killed or its standard input
@@ -46,7 +48,7 @@ func commitAsChild(place string) error {
 	if err != nil {
 		return err
 	}
-	s, err := store.OpenSQLite(context.Background(), place)
+	s, err := openPlace(context.Background(), place)
 	if err != nil {
 		return err
 	}
@@ -151,11 +153,24 @@ func startChild(t testing.TB, place string, pause time.Duration) (child *exec.Cm
 	return child, bufio.NewScanner(out), input
 }
 
-// TestKilled: whatever Commit said is durable is there after the process was killed at any moment, and the record has no gap.
-func TestKilled(t *testing.T) {
-	place := placeSQLite(t)
+// openPlace opens a file, or a database at a URL.
+func openPlace(ctx context.Context, place string) (store.Store, error) {
+	if strings.HasPrefix(place, "postgresql://") {
+		return store.OpenPostgres(ctx, store.Postgres{URL: place})
+	}
+	return store.OpenSQLite(ctx, place)
+}
+
+func TestKilled(t *testing.T) { killed(t, placeSQLite(t), openSQLite, 50, sound) }
+
+func TestPostgresNodeKilled(t *testing.T) {
+	killed(t, pgtest.Start(t).Database(t), openPostgres, 15, func(testing.TB, string) {})
+}
+
+// killed: whatever Commit said is durable is there after the process was killed at any moment, and the record has no gap.
+func killed(t *testing.T, place string, open func(testing.TB, string) store.Store, times int, sound func(testing.TB, string)) {
 	durable := map[string]bool{}
-	for range 50 {
+	for range times {
 		child, lines, _ := startChild(t, place, 0)
 		kill := rand.IntN(400)
 		for n := 0; lines.Scan(); n++ {
@@ -168,7 +183,7 @@ func TestKilled(t *testing.T) {
 		require.ErrorAs(t, child.Wait(), &ended)
 		require.Equal(t, syscall.SIGKILL, ended.Sys().(syscall.WaitStatus).Signal())
 
-		s := openSQLite(t, place)
+		s := open(t, place)
 		there := record(t, s)
 		require.Equal(t, len(there), counted(t, s), "as many entries as changes")
 		missing := len(durable)
@@ -183,10 +198,15 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestTwoProcesses: two processes on one file wait for each other, decide on what the other left, and share one record.
-func TestTwoProcesses(t *testing.T) {
-	place := placeSQLite(t)
-	s := openSQLite(t, place)
+func TestTwoProcesses(t *testing.T) { twoProcesses(t, placeSQLite(t), openSQLite, sound) }
+
+func TestPostgresTwoProcesses(t *testing.T) {
+	twoProcesses(t, pgtest.Start(t).Database(t), openPostgres, func(testing.TB, string) {})
+}
+
+// twoProcesses: two processes on one store wait for each other, decide on what the other left, and share one record.
+func twoProcesses(t *testing.T, place string, open func(testing.TB, string) store.Store, sound func(testing.TB, string)) {
+	s := open(t, place)
 	child, lines, input := startChild(t, place, 5*time.Millisecond)
 	var others atomic.Int64
 	read := make(chan struct{})
@@ -314,17 +334,26 @@ func TestLocked(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// TestForeignEntry: an entry that another hand put where the next one goes fails the commit, and only until it is gone.
 func TestForeignEntry(t *testing.T) {
 	place := placeSQLite(t)
-	s := openSQLite(t, place)
+	foreignEntry(t, openSQLite(t, place), func(text string) { edit(t, place, text) })
+}
+
+func TestPostgresForeignEntry(t *testing.T) {
+	server := pgtest.Start(t)
+	place := server.Database(t)
+	foreignEntry(t, openPostgres(t, place), func(text string) { server.Exec(t, place, text) })
+}
+
+// foreignEntry: an entry that another hand put where the next one goes fails the commit, and only until it is gone.
+func foreignEntry(t *testing.T, s store.Store, edit func(text string)) {
 	start(t, s)
-	edit(t, place, `INSERT INTO audit_entries VALUES (1, '{}')`)
+	edit(`INSERT INTO audit_entries VALUES (1, '{}')`)
 	key := store.AttemptKey{Counter: 1, Random: "00000001"}
 	require.ErrorIs(t, s.Commit(t.Context(), adding(purseEP, key)), store.ErrUnavailable)
 	_, err := s.Attempt(t.Context(), purseEP, key)
 	require.ErrorIs(t, err, store.ErrNotFound, "nothing of the failed commit is left")
-	edit(t, place, `DELETE FROM audit_entries WHERE idx = 1`)
+	edit(`DELETE FROM audit_entries WHERE idx = 1`)
 	require.NoError(t, s.Commit(t.Context(), adding(purseEP, key)))
 	assert.Len(t, record(t, s), 2)
 	require.NoError(t, s.Close())

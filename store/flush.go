@@ -63,7 +63,7 @@ func (b *batch) changedCards() (rows []any, err error) {
 }
 
 func (b *batch) newAttempts() (rows []any, err error) {
-	rows = make([]any, 0, len(b.lines)*b.do.insertAttempts.width)
+	rows = make([]any, 0, len(b.lines)*b.do.insertAttempts.width())
 	for _, p := range b.purseOrder {
 		for _, a := range p.now.attempts[len(p.read.attempts):] {
 			rows = appendAttempt(rows, p.read.Key, a)
@@ -98,7 +98,7 @@ func (b *batch) changedSettlements() (rows []any, err error) {
 }
 
 func (b *batch) entries() ([]any, error) {
-	rows := make([]any, 0, len(b.lines)*b.do.insertEntries.width)
+	rows := make([]any, 0, len(b.lines)*b.do.insertEntries.width())
 	for i, line := range b.lines {
 		rows = append(rows, int64(b.first)+int64(i), string(line))
 	}

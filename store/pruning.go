@@ -9,8 +9,8 @@ import (
 )
 
 // Pruned is the index before which entries may have been deleted.
-func (s *SQLite) Pruned(ctx context.Context) (before uint64, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT before FROM audit_pruned WHERE one = 1`).Scan(&before)
+func (s *Database) Pruned(ctx context.Context) (before uint64, err error) {
+	err = s.row(ctx, `SELECT before FROM audit_pruned WHERE one = 1`).Scan(&before)
 	return before, readError(err)
 }
 
@@ -19,12 +19,12 @@ var ErrNotPrunable = errors.New("entries that are not sealed, or are the last, a
 
 // MarkPruned marks durably that entries before an index may be deleted, and deletes none. The mark never goes back; all before it must
 // be sealed, and something must be left after it.
-func (s *SQLite) MarkPruned(ctx context.Context, before uint64) error {
+func (s *Database) MarkPruned(ctx context.Context, before uint64) error {
 	return s.aside(ctx, func(on connection) error {
-		result, err := on.ExecContext(on.ctx, `UPDATE audit_pruned SET before = MAX(before, ?)
+		rows, err := on.exec(`UPDATE audit_pruned SET before = CASE WHEN before < ? THEN ? ELSE before END
 			WHERE one = 1 AND ? <= (SELECT size FROM audit_sealing WHERE one = 1) AND ? < (SELECT next FROM audit_head WHERE one = 1)`,
-			int64(before), int64(before), int64(before))
-		if err = marked(result, err); errors.Is(err, audit.ErrFenced) {
+			int64(before), int64(before), int64(before), int64(before))
+		if err = marked(rows, err); errors.Is(err, audit.ErrFenced) {
 			return fmt.Errorf("entries before %d: %w", before, ErrNotPrunable)
 		}
 		return err
@@ -33,16 +33,12 @@ func (s *SQLite) MarkPruned(ctx context.Context, before uint64) error {
 
 // DeletePruned deletes up to limit of the entries before the mark, the oldest first, in one transaction, and returns how many. 0 is
 // none left.
-func (s *SQLite) DeletePruned(ctx context.Context, limit int) (deleted int, err error) {
+func (s *Database) DeletePruned(ctx context.Context, limit int) (deleted int, err error) {
 	n := new(int64) // not a result variable: after an early return the writer may still write it
-	err = s.aside(ctx, func(on connection) error {
-		result, err := on.ExecContext(on.ctx, `DELETE FROM audit_entries WHERE idx IN (SELECT idx FROM audit_entries
+	err = s.aside(ctx, func(on connection) (err error) {
+		*n, err = on.exec(`DELETE FROM audit_entries WHERE idx IN (SELECT idx FROM audit_entries
 			WHERE idx < (SELECT before FROM audit_pruned WHERE one = 1) ORDER BY idx LIMIT ?)`, limit)
-		if err != nil {
-			return readError(err)
-		}
-		*n, err = result.RowsAffected()
-		return err
+		return readError(err)
 	})
 	if err != nil {
 		return 0, err

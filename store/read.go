@@ -8,58 +8,58 @@ import (
 )
 
 // Attempt returns a recorded transaction, or ErrNotFound. Of two that cards of one number made one after the other it is the later.
-func (s *SQLite) Attempt(ctx context.Context, purse PurseKey, key AttemptKey) (Attempt, error) {
-	_, a, err := scanAttempt(s.readers.QueryRowContext(ctx, `SELECT `+attemptColumns+` FROM attempts
+func (s *Database) Attempt(ctx context.Context, purse PurseKey, key AttemptKey) (Attempt, error) {
+	_, a, err := scanAttempt(s.row(ctx, `SELECT `+attemptColumns+` FROM attempts
 		WHERE key_set = ? AND card = ? AND purse = ? AND counter = ? AND random = ? ORDER BY epoch DESC LIMIT 1`,
 		purse.KeySet, purse.Card, purse.Purse, key.Counter, key.Random))
 	return a, readError(err)
 }
 
 // Settlement returns a settlement and its purse, or ErrNotFound.
-func (s *SQLite) Settlement(ctx context.Context, id string) (PurseKey, Settlement, error) {
-	key, settlement, err := scanSettlement(s.readers.QueryRowContext(ctx,
+func (s *Database) Settlement(ctx context.Context, id string) (PurseKey, Settlement, error) {
+	key, settlement, err := scanSettlement(s.row(ctx,
 		`SELECT `+settlementColumns+` FROM settlements WHERE id = ?`, id))
 	return key, settlement, readError(err)
 }
 
 // Purchase returns a recorded purchase, or ErrNotFound.
-func (s *SQLite) Purchase(ctx context.Context, purse PurseKey, key AttemptKey) (Purchase, error) {
-	_, p, err := scanPurchase(s.readers.QueryRowContext(ctx, `SELECT `+purchaseColumns+` FROM purchases
+func (s *Database) Purchase(ctx context.Context, purse PurseKey, key AttemptKey) (Purchase, error) {
+	_, p, err := scanPurchase(s.row(ctx, `SELECT `+purchaseColumns+` FROM purchases
 		WHERE key_set = ? AND card = ? AND purse = ? AND counter = ? AND random = ?`,
 		purse.KeySet, purse.Card, purse.Purse, key.Counter, key.Random))
 	return p, readError(err)
 }
 
 // ReaderSession returns a session, or ErrNotFound.
-func (s *SQLite) ReaderSession(ctx context.Context, id string) (ReaderSession, error) {
-	session, err := scanSession(s.readers.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM reader_sessions WHERE id = ?`, id))
+func (s *Database) ReaderSession(ctx context.Context, id string) (ReaderSession, error) {
+	session, err := scanSession(s.row(ctx, `SELECT `+sessionColumns+` FROM reader_sessions WHERE id = ?`, id))
 	return session, readError(err)
 }
 
-// indexed is a column, with a plus before it where its index would be the wrong one to use: without a card, a page is read in
+// indexed is a column, marked where its index would be the wrong one to use: without a card, a page is read in
 // the order of commit, not by sorting a whole key set.
-func (f Filter) indexed(column string) string {
+func (f Filter) indexed(d dialect, column string) string {
 	if f.Card == "" && (column != "key_set" || !f.OpenOnly) {
-		return "+" + column
+		return d.unindexed(column)
 	}
 	return column
 }
 
 // List returns recorded transactions in the order of commit. Its connections are its own, so that pages do not hold up what a
 // transaction waits for.
-func (s *SQLite) List(ctx context.Context, f Filter) ([]Listed, error) {
+func (s *Database) List(ctx context.Context, f Filter) ([]Listed, error) {
 	query := `SELECT ` + attemptColumns + ` FROM attempts WHERE audit_index > ?`
 	arguments := []any{int64(f.After)}
 	for _, condition := range []struct{ column, value string }{{"key_set", f.KeySet}, {"card", f.Card}, {"purse", f.Purse}} {
 		if condition.value != "" {
-			query += ` AND ` + f.indexed(condition.column) + ` = ?`
+			query += ` AND ` + f.indexed(s.dialect, condition.column) + ` = ?`
 			arguments = append(arguments, condition.value)
 		}
 	}
 	if f.OpenOnly {
 		query += ` AND state = 'OPEN'` // as the index of open attempts writes it
 	}
-	rows, err := s.lists.QueryContext(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit)...)
+	rows, err := s.lists.QueryContext(ctx, s.dialect.sql(query+` ORDER BY audit_index LIMIT ?`), append(arguments, f.Limit)...)
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -76,8 +76,8 @@ func (s *SQLite) List(ctx context.Context, f Filter) ([]Listed, error) {
 }
 
 // Entries yields the record's lines from an index on, in order.
-func (s *SQLite) Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error {
-	rows, err := s.readers.QueryContext(ctx, `SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx`, int64(from))
+func (s *Database) Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error {
+	rows, err := s.readers.QueryContext(ctx, s.dialect.sql(`SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx`), int64(from))
 	if err != nil {
 		return readError(err)
 	}
@@ -101,7 +101,7 @@ func readError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, sql.ErrNoRows), isCode(err, "22021"): // text that PostgreSQL keeps none like: it is asked for in vain
 		return ErrNotFound
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err

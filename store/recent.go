@@ -56,4 +56,4 @@ func (r *recent) take(from uint64, n int) [][]byte {
 
 // RecentEntries returns n entries from an index on, as they were committed, where this store still has them in memory, and else nil; then
 // Entries has them. Those before them are forgotten. Nobody may write to what it returns.
-func (s *SQLite) RecentEntries(from uint64, n int) [][]byte { return s.recent.take(from, n) }
+func (s *Database) RecentEntries(from uint64, n int) [][]byte { return s.recent.take(from, n) }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -10,8 +9,8 @@ import (
 )
 
 // Sealing returns how far the record is sealed, and how many entries it has.
-func (s *SQLite) Sealing(ctx context.Context) (sealed audit.Sealed, entries uint64, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT size, checkpoint, (SELECT next FROM audit_head WHERE one = 1)
+func (s *Database) Sealing(ctx context.Context) (sealed audit.Sealed, entries uint64, err error) {
+	err = s.row(ctx, `SELECT size, checkpoint, (SELECT next FROM audit_head WHERE one = 1)
 		FROM audit_sealing WHERE one = 1`).Scan(&sealed.Size, &sealed.Checkpoint, &entries)
 	return sealed, entries, readError(err)
 }
@@ -22,7 +21,7 @@ func (s *SQLite) Sealing(ctx context.Context) (sealed audit.Sealed, entries uint
 //
 // Clocks decide how soon another node takes over, never who may mark: that is the fence. An end that lies further ahead than
 // a term could put it was written by a clock that is wrong, and holds nobody up.
-func (s *SQLite) TakeSealing(ctx context.Context, lease audit.Lease, now time.Time, term time.Duration) (audit.Lease, error) {
+func (s *Database) TakeSealing(ctx context.Context, lease audit.Lease, now time.Time, term time.Duration) (audit.Lease, error) {
 	taken := lease // read only after the commit: the writer may still write it when ctx ends first
 	err := s.aside(ctx, func(on connection) error {
 		var (
@@ -30,7 +29,7 @@ func (s *SQLite) TakeSealing(ctx context.Context, lease audit.Lease, now time.Ti
 			fence   uint64
 			expires int64
 		)
-		err := on.QueryRowContext(on.ctx, `SELECT holder, fence, expires_at FROM audit_sealing WHERE one = 1`).Scan(&holder, &fence, &expires)
+		err := on.row(`SELECT holder, fence, expires_at FROM audit_sealing WHERE one = 1`).Scan(&holder, &fence, &expires)
 		if err != nil {
 			return readError(err)
 		}
@@ -43,7 +42,7 @@ func (s *SQLite) TakeSealing(ctx context.Context, lease audit.Lease, now time.Ti
 		default:
 			return fmt.Errorf("%w: %s", audit.ErrLeaseHeld, holder)
 		}
-		_, err = on.ExecContext(on.ctx, `UPDATE audit_sealing SET holder = ?, fence = ?, expires_at = ? WHERE one = 1`,
+		_, err = on.exec(`UPDATE audit_sealing SET holder = ?, fence = ?, expires_at = ? WHERE one = 1`,
 			lease.Holder, int64(fence), now.Add(term).UnixMicro())
 		taken.Fence = fence
 		return readError(err)
@@ -59,29 +58,25 @@ const longestTerm = time.Minute
 
 // MarkSealed marks how far the record is sealed, durably, for the holder of the newest fence; for another it is audit.ErrFenced.
 // A mark never goes back.
-func (s *SQLite) MarkSealed(ctx context.Context, lease audit.Lease, sealed audit.Sealed) error {
+func (s *Database) MarkSealed(ctx context.Context, lease audit.Lease, sealed audit.Sealed) error {
 	return s.aside(ctx, func(on connection) error {
-		result, err := on.ExecContext(on.ctx, `UPDATE audit_sealing SET size = ?, checkpoint = ?
+		rows, err := on.exec(`UPDATE audit_sealing SET size = ?, checkpoint = ?
 			WHERE one = 1 AND holder = ? AND fence = ? AND size < ? AND ? <= (SELECT next FROM audit_head WHERE one = 1)`,
 			int64(sealed.Size), sealed.Checkpoint, lease.Holder, int64(lease.Fence), int64(sealed.Size), int64(sealed.Size))
-		return marked(result, err)
+		return marked(rows, err)
 	})
 }
 
-func marked(result sql.Result, err error) error {
-	if err != nil {
-		return readError(err)
-	}
-	rows, err := result.RowsAffected()
+func marked(rows int64, err error) error {
 	if err == nil && rows != 1 {
-		err = audit.ErrFenced
+		return audit.ErrFenced
 	}
-	return err
+	return readError(err)
 }
 
 // aside runs f in the next group commit, after its decisions. An error of f alone fails f alone, so f writes by one statement or not at
 // all.
-func (s *SQLite) aside(ctx context.Context, f func(connection) error) error {
+func (s *Database) aside(ctx context.Context, f func(connection) error) error {
 	nothing := func(*Purse, uint64) ([]audit.Entry, error) { return nil, nil }
 	return s.submit(&waiting{ctx: ctx, change: Change{Decide: nothing}, aside: f, done: make(chan error, 1)})
 }

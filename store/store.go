@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 )
@@ -46,6 +49,22 @@ type Change struct {
 	Committed func()
 }
 
+// check refuses what no database could look for, before it fails a whole group: a name that is not UTF-8, or holds a NUL.
+func (c Change) check() error {
+	names := []string{c.Purse.KeySet, c.Purse.Card, c.Purse.Purse, c.Settlement, c.Terminal.KeySet, c.Terminal.Terminal, c.Session, c.Request}
+	if c.Purchase != nil {
+		names = append(names, c.Purchase.Random)
+	}
+	for _, name := range names {
+		if !isText(name) {
+			return fmt.Errorf("%w: %q is no name of anything", ErrNotFound, name)
+		}
+	}
+	return nil
+}
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
 // Filter chooses attempts for List. Empty fields choose all.
 type Filter struct {
 	KeySet, Card, Purse string
@@ -54,7 +73,7 @@ type Filter struct {
 	Limit               int
 }
 
-// Store is the state that signers share; implemented by SQLite here.
+// Store is the state that signers share; implemented by Database.
 type Store interface {
 	// Commit runs one change in the next group commit and returns after it is durable.
 	Commit(ctx context.Context, c Change) error

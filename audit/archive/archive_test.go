@@ -49,7 +49,7 @@ func newSigner(t testing.TB, seed byte) softSigner {
 // world is a database, its sealed log, and a place for a copy.
 type world struct {
 	*testing.T
-	store        *store.SQLite
+	store        *store.Database
 	path         string
 	log, archive tiles.Folder
 	key          softSigner
@@ -263,7 +263,7 @@ func (w *world) flip(f tiles.Folder) {
 
 // failing is a database whose nth change fails: it is not made, or it is and nobody learns of it.
 type failing struct {
-	*store.SQLite
+	*store.Database
 	left int
 	made bool
 }
@@ -282,11 +282,11 @@ func (f *failing) step(do func() error) error {
 }
 
 func (f *failing) MarkPruned(ctx context.Context, before uint64) error {
-	return f.step(func() error { return f.SQLite.MarkPruned(ctx, before) })
+	return f.step(func() error { return f.Database.MarkPruned(ctx, before) })
 }
 
 func (f *failing) DeletePruned(ctx context.Context, limit int) (n int, err error) {
-	err = f.step(func() (err error) { n, err = f.SQLite.DeletePruned(ctx, limit); return err })
+	err = f.step(func() (err error) { n, err = f.Database.DeletePruned(ctx, limit); return err })
 	return n, err
 }
 

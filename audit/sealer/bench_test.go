@@ -87,7 +87,7 @@ func BenchmarkCommitsBesideSealing(b *testing.B) {
 
 // commitFrom commits b.N entries, one in each change, from so many callers that each pause between two, and returns how long each waited, the
 // shortest first.
-func commitFrom(b *testing.B, s *store.SQLite, callers int, pause time.Duration) []time.Duration {
+func commitFrom(b *testing.B, s *store.Database, callers int, pause time.Duration) []time.Duration {
 	entry := audit.Entry{Event: "AuthorizeLoad", Client: "platform", Outcome: "APPROVED", Detail: strings.Repeat("x", 500)}
 	waits := make([]time.Duration, b.N)
 	var next atomic.Int64

@@ -150,7 +150,7 @@ func edit(t *testing.T, p place, statement string) {
 }
 
 // refused seals and sees that it is refused, with an alarm, and that nothing was published.
-func refused(t *testing.T, p place, s *store.SQLite, words string) {
+func refused(t *testing.T, p place, s *store.Database, words string) {
 	t.Helper()
 	before := checkpoint(t, p.folder())
 	var a alarms

@@ -49,7 +49,7 @@ type place string
 func (p place) database() string     { return filepath.Join(string(p), "state.db") }
 func (p place) folder() tiles.Folder { return tiles.Folder(filepath.Join(string(p), "audit")) }
 
-func (p place) open(t testing.TB) *store.SQLite {
+func (p place) open(t testing.TB) *store.Database {
 	t.Helper()
 	s, err := store.OpenSQLite(t.Context(), p.database())
 	require.NoError(t, err)

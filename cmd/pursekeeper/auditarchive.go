@@ -68,10 +68,10 @@ func (c *auditPruneCmd) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(cfg.SQLite); err != nil { // none is made here
-		return fmt.Errorf("the database: %w", err)
+	if err := storeThere(ctx, cfg); err != nil { // none is made here
+		return err
 	}
-	database, err := store.OpenSQLite(ctx, cfg.SQLite)
+	database, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}

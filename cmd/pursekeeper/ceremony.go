@@ -173,7 +173,7 @@ func (c *ceremonyRunCmd) execute(ctx context.Context, screen *console, act act, 
 		}
 	}()
 	room.shares = c.shareFlags
-	if err := room.holdAlone(); err != nil {
+	if err := room.holdAlone(ctx); err != nil {
 		return err
 	}
 	w, err := room.approved(ctx, record.Plan)

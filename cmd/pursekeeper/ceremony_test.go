@@ -22,9 +22,9 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
+	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 	"github.com/pursekeeper/pursekeeper/policy"
-	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // The scripts of testdata/ceremony are ceremonies, backups and restores with the program itself at a real pseudo-terminal, a SoftHSM token and
@@ -49,6 +49,13 @@ func officerKey(name string) ed25519.PrivateKey {
 
 // furnish makes the first token and store, with three officers and a key set.
 func furnish(dir string) error {
+	if err := furnishRoom(dir); err != nil {
+		return err
+	}
+	return found(dir)
+}
+
+func furnishRoom(dir string) error {
 	if err := devpki.WriteFolder(filepath.Join(dir, "tls"), time.Now(), "platform"); err != nil {
 		return err
 	}
@@ -61,17 +68,20 @@ func furnish(dir string) error {
 			return err
 		}
 	}
-	if err := makeToken(dir, "first"); err != nil {
-		return err
-	}
+	return makeToken(dir, "first")
+}
+
+// found registers the officers in the first store, and makes its key set.
+func found(dir string) error {
 	return inOffice(dir, func(o *custody.Office) error {
-		c := custody.Catalogue{Quorum: policy.Quorum{Default: 1}}
+		c := custody.Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: policy.Rules{Policies: policy.Shipped()}}
 		for _, name := range officersOfTest {
 			public, err := ssh.NewPublicKey(officerKey(name).Public())
 			if err != nil {
 				return err
 			}
 			c.Officers = append(c.Officers, custody.Officer{Name: name, Key: custody.OfficerKeyText(public)})
+			c.Rules.Clients = append(c.Rules.Clients, policy.Client{Name: name, Identity: devpki.Identity(name), Role: policy.Officer, KeySets: []string{"gd"}})
 		}
 		if _, err := o.Found(context.Background(), c); err != nil {
 			return err
@@ -106,7 +116,11 @@ keySets: [{name: gd, algorithm: 3DES, profile: pboc-ep, issuerFactors: ["1000100
 
 // inOffice lets officers work on the first store.
 func inOffice(dir string, do func(*custody.Office) error) (err error) {
-	s, err := store.OpenSQLite(context.Background(), filepath.Join(dir, "first.db"))
+	cfg, err := config.Read(filepath.Join(dir, "first.yaml"))
+	if err != nil {
+		return err
+	}
+	s, err := openStore(context.Background(), cfg)
 	if err != nil {
 		return err
 	}

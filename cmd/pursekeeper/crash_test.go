@@ -25,7 +25,21 @@ const kills = 42
 // after each restart the record is whole, and in the end it tells of every card what the card knows itself (DESIGN, §3).
 func TestCrashes(t *testing.T) {
 	h := newHome(t)
-	config := h.config("crash.yaml")
+	saved := filepath.Join(t.TempDir(), "checkpoint") // the log goes on from what it was before the kills
+	restore(t, filepath.Dir(saved), h.path("audit"))
+	crashes(t, h, h.config("crash.yaml"), "audit", saved, h.stateFile, kills)
+}
+
+// The same over PostgreSQL, where what a killed signer left open is the server's to end.
+func TestCrashesOnPostgres(t *testing.T) {
+	h := newHome(t)
+	state := newShared(t)
+	config := h.config("crash.yaml", state.edit, edit{`audit: .*`, `audit: {directory: fresh}`})
+	crashes(t, h, config, "fresh", "", state.open, 12)
+}
+
+// crashes kills the signer of a configuration so often; its log is in a folder, and goes on from a saved checkpoint, if one is named.
+func crashes(t *testing.T, h home, config, log, saved string, open func() (*store.Database, error), kills int) {
 	on := &platform{}
 	token := t.TempDir()
 	restore(t, token, h.path("token"))
@@ -34,11 +48,9 @@ func TestCrashes(t *testing.T) {
 	cards := wallets(t, on, 8)
 	stop := traffic(cards, (*wallet).eventful)
 	defer stop()
-	watch := newAuditor(h, cards)
+	watch := newAuditor(t, open, cards)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	busy := 0
-	saved := filepath.Join(t.TempDir(), "checkpoint") // the log goes on from what it was before the kills
-	restore(t, filepath.Dir(saved), h.path("audit"))
 	for kill := range kills {
 		loads := on.loads.Load()
 		if kill%4 == 3 { // as it starts
@@ -68,8 +80,12 @@ func TestCrashes(t *testing.T) {
 	}
 	require.Zero(t, p.terminate())
 	watch.read()
-	assert.Greater(t, watch.next, uint64(1000))
-	status, out := run(t, []string{"audit", "verify", h.path("audit"), "--key", h.path("audit.pub"), "--checkpoint", saved})
+	assert.Greater(t, watch.next, uint64(20*kills))
+	verify := []string{"audit", "verify", h.path(log), "--key", h.path(log + ".pub")}
+	if saved != "" {
+		verify = append(verify, "--checkpoint", saved)
+	}
+	status, out := run(t, verify)
 	assert.Zero(t, status, out)
 	assert.Contains(t, out, fmt.Sprintf(", %d entries, root ", watch.next), "all of it is sealed")
 	for _, outcome := range []string{"APPLIED", "NOT_APPLIED"} {
@@ -202,7 +218,7 @@ func (w *wallet) finish() {
 // auditor reads the record that a dead process left, and holds the MAC2s that the cards got against it.
 type auditor struct {
 	t        *testing.T
-	path     string
+	open     func() (*store.Database, error)
 	cards    []*wallet
 	next     uint64            // index of the next entry
 	mac2     map[string]string // approved transactions by their INITIALIZE answer
@@ -210,15 +226,20 @@ type auditor struct {
 	counters map[string]string // the transaction that was applied at each counter of each card
 }
 
-func newAuditor(h home, cards []*wallet) *auditor {
+// stateFile opens the store of dev's own configuration.
+func (h home) stateFile() (*store.Database, error) {
+	return store.OpenSQLite(context.Background(), h.path("state.db"))
+}
+
+func newAuditor(t *testing.T, open func() (*store.Database, error), cards []*wallet) *auditor {
 	return &auditor{
-		t: h.t, path: h.path("state.db"), cards: cards, mac2: map[string]string{}, settled: map[string]string{}, counters: map[string]string{},
+		t: t, open: open, cards: cards, mac2: map[string]string{}, settled: map[string]string{}, counters: map[string]string{},
 	}
 }
 
 func (a *auditor) read() {
 	a.t.Helper()
-	record, err := store.OpenSQLite(context.Background(), a.path)
+	record, err := a.open()
 	require.NoError(a.t, err)
 	require.NoError(a.t, record.Entries(context.Background(), a.next, func(index uint64, line []byte) bool {
 		assert.Equal(a.t, a.next, index, "a gap")

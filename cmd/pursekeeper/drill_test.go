@@ -22,12 +22,25 @@ type drill struct {
 	boundary keyderive.Boundary
 }
 
-func newDrill(t *testing.T, boundary keyderive.Boundary) drill {
+func newDrill(t *testing.T, boundary keyderive.Boundary, edits ...edit) drill {
 	t.Helper()
 	d := drill{home{t, t.TempDir()}, boundary}
-	require.NoError(t, furnish(d.dir))
+	require.NoError(t, furnishRoom(d.dir))
+	d.edit("first", edits...)
+	require.NoError(t, found(d.dir))
 	d.governed("first")
 	return d
+}
+
+func (d drill) edit(name string, edits ...edit) {
+	d.t.Helper()
+	text := d.read(name + ".yaml")
+	for _, e := range edits {
+		place := regexp.MustCompile(`(?m)^` + e.old)
+		require.Regexp(d.t, place, text)
+		text = place.ReplaceAllLiteralString(text, e.new)
+	}
+	d.write(name+".yaml", text)
 }
 
 // governed leaves the configuration's key sets out: officers decide on them.
@@ -121,6 +134,21 @@ func TestTheSameMACsAreServedAfterARestore(t *testing.T) {
 	d.serves("first")
 	revision := d.lose()
 	require.NoError(t, makeToken(d.dir, "fresh"))
+	d.governed("fresh")
+	d.restore("fresh", revision)
+	d.serves("fresh")
+}
+
+// The same with the state in PostgreSQL: officers, ceremonies, the signer, a backup, and a restore into another database.
+func TestDrillOnPostgres(t *testing.T) {
+	first := newShared(t)
+	d := newDrill(t, keyderive.BoundaryToken, first.edit)
+	d.keys()
+	d.serves("first")
+	revision := d.lose()
+	first.server.Exec(t, first.server.URL("postgres"), "DROP DATABASE test1")
+	require.NoError(t, makeToken(d.dir, "fresh"))
+	d.edit("fresh", first.another(t).edit)
 	d.governed("fresh")
 	d.restore("fresh", revision)
 	d.serves("fresh")

@@ -10,7 +10,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
-	"github.com/pursekeeper/pursekeeper/store"
+	"github.com/pursekeeper/pursekeeper/policy"
 )
 
 // keyCheckCmd compares the catalogue with the token, beside the service or without it.
@@ -57,7 +57,7 @@ func keysOf(ctx context.Context, cfg *config.Config) (sets []config.KeySet, offi
 	if !cfg.Catalogued() {
 		return cfg.KeySets, nil, "the configuration", nil
 	}
-	stored, err := store.PeekCustody(ctx, cfg.SQLite)
+	stored, err := peekCustody(ctx, cfg)
 	if err != nil {
 		return nil, nil, "", err
 	}
@@ -67,6 +67,9 @@ func keysOf(ctx context.Context, cfg *config.Config) (sets []config.KeySet, offi
 	catalogue, err := custody.DecodeCatalogue(stored.Document)
 	if err != nil {
 		return nil, nil, "", err
+	}
+	if _, err := policy.New(catalogue.Rules); err != nil {
+		return nil, nil, "", fmt.Errorf("the catalogue's rules: %w", err)
 	}
 	for _, set := range catalogue.KeySets {
 		s, err := config.FromCatalogue(set)

@@ -30,7 +30,7 @@ type node struct {
 	config  *config.Config
 	log     *slog.Logger
 	token   *hsm.Token
-	store   *store.SQLite
+	store   *store.Database
 	signer  *signer.Signer
 	office  *custody.Office // nil where the key sets are the configuration's
 	metrics *rpc.Metrics
@@ -66,7 +66,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 		return n, err
 	}
 	latched := err
-	if n.store, err = store.OpenSQLite(ctx, cfg.SQLite); err != nil {
+	if n.store, err = openStore(ctx, cfg); err != nil {
 		return n, err
 	}
 	sets, err := n.configured(latched != nil)
@@ -146,6 +146,9 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	go n.watch(ctx, stop)
 	go n.follow(ctx)
 	go n.tend(ctx)
+	if p := n.config.Postgres; p != nil && p.Password != nil {
+		go p.Password.Keep(ctx, func(err error) { n.log.Warn("the source of the database's password", "error", err) })
+	}
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
 	handler := rpc.NewHandler(rpc.Config{
 		Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout, Admission: n.shares,

@@ -41,7 +41,9 @@ func (n *node) openOffice() (err error) {
 
 // nodeName is the same after a restart, and another of each node that shares the store, on one host too: a node goes on at once with what it
 // claimed itself, and would fall upon another's work in the token.
-func nodeName(host string, c *config.Config) string { return host + ":" + c.SQLite + "@" + c.Listen }
+func nodeName(host string, c *config.Config) string {
+	return host + ":" + c.StoreName() + "@" + c.Listen
+}
 
 // couldServe refuses a catalogue that this program, with this token, could not serve.
 func (n *node) couldServe(c custody.Catalogue) error {

@@ -13,7 +13,6 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/purse"
-	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // firstLoad is the main job: MAC1 verified, MAC2 issued, the card credits, its TAC is verified.
@@ -113,7 +112,7 @@ func flipLastBit(text string) (string, error) {
 // withRecord calls each with every entry of a store that no signer has open.
 func withRecord(cfg *config.Config, each func(index uint64, line []byte), first func()) (err error) {
 	ctx := context.Background()
-	record, err := store.OpenSQLite(ctx, cfg.SQLite)
+	record, err := openStore(ctx, cfg)
 	if err != nil {
 		return err
 	}

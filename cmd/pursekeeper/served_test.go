@@ -49,7 +49,12 @@ func (h home) read(name string) string {
 
 func (h home) write(name, content string) {
 	h.t.Helper()
-	require.NoError(h.t, os.WriteFile(h.path(name), []byte(content), 0o600))
+	h.writeFile(h.path(name), content)
+}
+
+func (h home) writeFile(path, content string) {
+	h.t.Helper()
+	require.NoError(h.t, os.WriteFile(path, []byte(content), 0o600))
 }
 
 // edit is one replacement in the configuration: the first match of a regular expression.

@@ -81,7 +81,7 @@ func TestServeTwice(t *testing.T) {
 	assert.Zero(t, second.terminate())
 	require.NoError(t, w.load(t.Context()))
 	assert.Zero(t, first.terminate())
-	watch := newAuditor(h, []*wallet{w})
+	watch := newAuditor(t, h.stateFile, []*wallet{w})
 	watch.read()
 	assert.Len(t, watch.counters, 4)
 }

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
@@ -19,14 +16,14 @@ import (
 type papers struct {
 	config *config.Config
 	log    *slog.Logger
-	store  *store.SQLite
+	store  *store.Database
 }
 
 // strongroom is the papers and the token, for an act of officers that no running service does: a ceremony, a backup, a restore.
 type strongroom struct {
 	*papers
 	token *hsm.Token
-	held  *os.File // the lock of holdAlone
+	letGo func() error // ends holdAlone; nil where it was not held
 	// shares are how the backup key comes back, in a ceremony that opens copies; and where a new one is kept, if Vault keeps it.
 	shares shareFlags
 	// release lets out what a ceremony made to leave, when its change is applied; nil of most.
@@ -38,7 +35,7 @@ func openPapers(ctx context.Context, path string) (p *papers, err error) {
 	if p.config, err = config.Read(path); err != nil {
 		return nil, err
 	}
-	p.store, err = store.OpenSQLite(ctx, p.config.SQLite)
+	p.store, err = openStore(ctx, p.config)
 	return p, err
 }
 
@@ -67,8 +64,8 @@ func openStrongroom(ctx context.Context, path string) (r *strongroom, err error)
 
 func (r *strongroom) close() error {
 	err := errors.Join(r.store.Close(), r.token.Close())
-	if r.held != nil {
-		err = errors.Join(err, r.held.Close())
+	if r.letGo != nil {
+		err = errors.Join(err, r.letGo())
 	}
 	return err
 }
@@ -79,19 +76,12 @@ var errHeld = errors.New("another ceremony or restore is held over this store")
 // holdAlone keeps other ceremonies and restores away from the store until close, or until the process ends. A ceremony destroys what an
 // earlier try of its change left in the token, and a restore what it made itself, when the store refuses it: beside another one of
 // the same change or backup, that would be what the other gave the catalogue a moment before.
-func (r *strongroom) holdAlone() (err error) {
-	r.held, err = os.OpenFile(r.config.SQLite+".ceremony", os.O_RDWR|os.O_CREATE, 0o600) // beside the store; it stays, empty
-	if err != nil {
-		return err
-	}
-	err = unix.Flock(int(r.held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+func (r *strongroom) holdAlone(ctx context.Context) (err error) {
+	r.letGo, err = r.store.Hold(ctx)
+	if errors.Is(err, store.ErrHeld) {
 		return errHeld
 	}
-	if err != nil {
-		return fmt.Errorf("%s: lock: %w", r.held.Name(), err)
-	}
-	return nil
+	return err
 }
 
 // catalogue is the newest.

@@ -30,9 +30,10 @@ type Config struct {
 	Admin           string
 	TLS             *tls.Config // TLS 1.3, client certificates required and verified
 	Token           Token
-	SQLite          string
+	SQLite          string    // the state is in this file, or
+	Postgres        *Postgres // in this server, which nodes share; exactly one of the two
 	Audit           Audit
-	Clients         []policy.Client // what policy.New takes
+	Clients         []policy.Client // nil: those of the catalogue
 	KeySets         []KeySet        // nil: those of the catalogue
 	RequestTimeout  time.Duration
 	ShutdownTimeout time.Duration
@@ -94,7 +95,7 @@ func New(file File, dir string) (*Config, error) {
 	c.addresses(file)
 	config.TLS = c.tls(file.TLS)
 	config.Token = c.token(file.Token)
-	config.SQLite = c.sqlite(file.Store)
+	config.SQLite, config.Postgres = c.store(file.Store)
 	config.Audit = c.audit(file.Audit, file.Token.Label)
 	config.Clients = c.clients(file)
 	config.KeySets = c.keySets(file.KeySets)
@@ -171,16 +172,6 @@ func (c *checker) level(file LogFile) slog.Level {
 	return level
 }
 
-func (c *checker) sqlite(file StoreFile) string {
-	if file.SQLite == "" {
-		c.refuse("store.sqlite", "missing")
-		return ""
-	}
-	path := c.path(file.SQLite)
-	c.inFolder("store.sqlite", path)
-	return path
-}
-
 // inFolder refuses a path whose folder is not there.
 func (c *checker) inFolder(field, path string) {
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
@@ -240,7 +231,11 @@ func (c *checker) existing(field, name string) (path string, ok bool) {
 
 // clients checks that names and identities are unique and that what they name is there.
 func (c *checker) clients(file File) []policy.Client {
-	if len(file.Clients) == 0 {
+	switch {
+	case len(file.KeySets) == 0 && len(file.Clients) > 0:
+		c.refuse("clients", "without keySets, officers decide on clients, by changes of the catalogue (docs/officers.md): leave clients out")
+		return nil
+	case len(file.KeySets) > 0 && len(file.Clients) == 0:
 		c.refuse("clients", "missing: nobody could call")
 	}
 	var sets []string
@@ -277,7 +272,7 @@ func (c *checker) clientKeySets(field string, names, known []string) {
 	for i, name := range names {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		c.unique(seen, at, name)
-		if name != "" && len(known) > 0 && !slices.Contains(known, name) { // one of the catalogue may come later
+		if name != "" && !slices.Contains(known, name) {
 			c.refuse(at, "there is no key set %q", name)
 		}
 	}

@@ -114,6 +114,24 @@ func TestReadAPINInVault(t *testing.T) {
 	assert.Equal(t, "vault https://vault.example.org:8200 kv/pursekeeper/token pin", c.Token.PIN.String())
 }
 
+// A database's URL is taken as it is, and its password from where it is, anew each time.
+func TestReadAStoreInPostgres(t *testing.T) {
+	dir := folder(t)
+	c, err := readText(t, dir, strings.Replace(good, "sqlite: state.db", `postgres: {url: "postgresql://signer@localhost/pursekeeper", password: {file: pw}}`, 1))
+	require.NoError(t, err)
+	assert.Empty(t, c.SQLite)
+	assert.Equal(t, "postgresql://signer@localhost/pursekeeper", c.StoreName())
+	for _, password := range []string{"one", "two"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "pw"), []byte(password+"\n"), 0o600))
+		read, err := c.Postgres.Database().Password(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, password, string(read))
+	}
+	c, err = readText(t, dir, strings.Replace(good, "sqlite: state.db", `postgres: {url: "postgresql://signer@/pursekeeper?host=/run/postgresql"}`, 1))
+	require.NoError(t, err)
+	assert.Nil(t, c.Postgres.Database().Password, "a server that asks for none")
+}
+
 func TestRead(t *testing.T) {
 	dir := folder(t)
 	c, err := readText(t, dir, good)
@@ -195,7 +213,15 @@ func TestWhatIsRefused(t *testing.T) {
 		{"hang in nothing", "hang: 7s", `hang: "7"`, "token.hang"},
 		{"hang at once", "hang: 7s", "hang: 1ms", "token.hang"},
 		{"store in no folder", "sqlite: state.db", "sqlite: none/state.db", "store.sqlite: the folder"},
-		{"no store", "sqlite: state.db", "", "store.sqlite: missing"},
+		{"no store", "sqlite: state.db", "", "store: missing: expected store.sqlite or store.postgres"},
+		{"two stores", "sqlite: state.db", "sqlite: state.db, postgres: {url: \"postgresql://s@localhost/s\"}", "store: holds sqlite and postgres"},
+		{"postgres without a url", "sqlite: state.db", "postgres: {}", "store.postgres.url: missing"},
+		{"postgres with a password", "sqlite: state.db", "postgres: {url: \"postgresql://s:p@localhost/s\"}", "store.postgres.url: it holds a password"},
+		{"postgres over an open net", "sqlite: state.db", "postgres: {url: \"postgresql://s@db/s\"}", "store.postgres.url: db is on another machine"},
+		{"postgres's certificate nowhere", "sqlite: state.db", "postgres: {url: \"postgresql://s@db/s?sslmode=verify-full&sslrootcert=/no/ca\"}", "/no/ca is not there"},
+		{"postgres's certificate in no folder", "sqlite: state.db", "postgres: {url: \"postgresql://s@db/s?sslmode=verify-full&sslrootcert=ca\"}", "sslrootcert=ca: expected an absolute path"},
+		{"two passwords of postgres", "sqlite: state.db", "postgres: {url: \"postgresql://s@localhost/s\", password: {file: a, env: B}}", "store.postgres.password: write exactly one"},
+		{"a field that postgres has not", "sqlite: state.db", "postgres: {url: \"postgresql://s@localhost/s\", sslmode: disable}", "store.postgres.sslmode: unknown field"},
 		{"no audit", "directory: audit", "", "audit.directory: missing"},
 		{"audit in no folder", "directory: audit", "directory: none/audit", "audit.directory: the folder"},
 		{"audit in a file", "directory: audit", "directory: module.so", "module.so is no folder"},
@@ -295,12 +321,15 @@ func goodClient() string {
 	return client
 }
 
-// Without key sets they are those of the catalogue, which a client's may be in later.
+// Without key sets, they and the clients are those of the catalogue, and clients that nobody decides on are refused.
 func TestKeySetsOfTheCatalogue(t *testing.T) {
-	c, err := readText(t, folder(t), strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1)+"audit: {directory: audit}\n")
+	text := strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1) + "audit: {directory: audit}\n"
+	_, err := readText(t, folder(t), text)
+	require.ErrorContains(t, err, "clients: without keySets, officers decide on clients")
+	c, err := readText(t, folder(t), strings.Replace(text, goodClients(), "", 1))
 	require.NoError(t, err)
 	assert.True(t, c.Catalogued())
-	assert.Equal(t, []string{"demo", "demo-sm4"}, c.Clients[0].KeySets)
+	assert.Empty(t, c.Clients)
 	c, err = readText(t, folder(t), good)
 	require.NoError(t, err)
 	assert.False(t, c.Catalogued())
@@ -364,7 +393,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
 	_, err := New(File{}, t.TempDir())
 	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
-		"store.sqlite", "audit.directory", "clients"} {
+		"store", "audit.directory"} {
 		require.ErrorContains(t, err, "configuration: "+field+": ")
 	}
 	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {

@@ -13,13 +13,14 @@ type File struct {
 	// AdminInsecureNonLoopback says that something else keeps strangers from the admin address.
 	AdminInsecureNonLoopback bool `yaml:"adminInsecureNonLoopback"`
 
-	TLS     TLSFile      `yaml:"tls"`
-	Token   TokenFile    `yaml:"token"`
-	Store   StoreFile    `yaml:"store"`
-	Audit   AuditFile    `yaml:"audit"`
+	TLS   TLSFile   `yaml:"tls"`
+	Token TokenFile `yaml:"token"`
+	Store StoreFile `yaml:"store"`
+	Audit AuditFile `yaml:"audit"`
+	// Clients, of a token for development alone, are callers that nobody decides on. They go with KeySets, and without them are left out.
 	Clients []ClientFile `yaml:"clients"`
-	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets are those of the catalogue
-	// in the store, which officers change.
+	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets, the clients and what they
+	// may do are those of the catalogue in the store, which officers change.
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
 	// Admission is how clients share the service; left out, the defaults.
@@ -60,10 +61,23 @@ type TokenFile struct {
 	Development bool `yaml:"development"`
 }
 
-// StoreFile is where the durable state is.
+// StoreFile is where the durable state is: exactly one of the two.
 type StoreFile struct {
-	// SQLite is the path of a database file, made if it is not there, in a folder that is.
+	// SQLite is the path of a database file, made if it is not there, in a folder that is. One node uses it.
 	SQLite string `yaml:"sqlite"`
+	// Postgres is a database that is there, and that several nodes may share.
+	Postgres *PostgresFile `yaml:"postgres"`
+}
+
+// PostgresFile is a database of a PostgreSQL server.
+type PostgresFile struct {
+	// URL is postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=/FILE, with no password. Several HOST:PORT, separated by
+	// commas, are one server and those that may take its place. A server on this machine, at a loopback address or by its socket
+	// (?host=/FOLDER), needs no sslmode. Files are named by absolute paths.
+	URL string `yaml:"url"`
+	// Password says where the user's password comes from: {file: …}, {env: …} or {vault: …}. It is read for each connection. Left out, the
+	// server asks for none: it knows the user by the socket, or by the certificate that sslcert and sslkey name.
+	Password *source.Spec `yaml:"password"`
 }
 
 // AuditFile is where the sealed record is.

@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"purse":              {"crypto/*"},
 	"purse/softcard":     {"purse", "keyderive", "crypto/*", "internal/secret"}, // a card in software, for tests and the demo
 	"purse/softreader":   {"crypto/*"},                                          // a reader's secure module in software, for tests and clients
-	"policy":             {},
+	"policy":             {"internal/strictyaml"},                               // how the limits and the tables of cases are read
 	"audit":              {"policy"},
 	"audit/tiles":        {"audit"},                // the sealed log on disk
 	"audit/sealer":       {"audit", "audit/tiles"}, // what writes it
@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"audit/past":         {"audit", "audit/tiles"}, // the record from where it is: the database, or the sealed log
 	"audit/verifier":     {"audit", "audit/tiles"}, // what an auditor runs over it, with no token, database or network
 	"store":              {"policy", "audit"},
+	"store/pgtest":       {}, // real PostgreSQL servers, for tests
 	"custody":            {"policy", "audit", "store", "hsm", "keyderive", "crypto/*", "internal/secret"},
 	"custody/ceremony":   {"custody", "policy", "crypto/*", "keyderive", "internal/secret", "internal/strictyaml"}, // what persons do in one room, with no token
 	"custody/escrow":     {"custody", "policy", "crypto/*", "keyderive", "internal/secret"},                        // how the backup key comes back
@@ -47,12 +48,13 @@ var arrows = map[string][]string{
 	"internal/source":                         {"internal/secret"},
 	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
-	"internal/strictyaml":                     {}, // how a file that a person wrote is read: the configuration's and a ceremony's
+	"internal/strictyaml":                     {},                                // how a file that a person wrote is read: the configuration's and a ceremony's
+	"internal/rules":                          {"policy", "internal/strictyaml"}, // a folder of rules, as officers write it
 	"internal/config":                         append([]string{"signer", "signer/admission", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
 	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
-	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/devpki", "internal/strictyaml"}, belowSigner...),
+	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/rules", "internal/devpki", "internal/strictyaml"}, belowSigner...),
 }
 
 var belowSigner = []string{"store", "audit", "audit/*", "custody", "custody/*", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}
@@ -149,7 +151,7 @@ func TestOnlyHSMSpeaksToTheToken(t *testing.T) {
 
 func TestNoPackageImportsTestsOnly(t *testing.T) {
 	for _, p := range packages(t) {
-		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest", "internal/source/vaulttest"}, p.folder()) {
+		if slices.Contains([]string{"hsm/hsmtest", "audit/witness/witnesstest", "internal/source/vaulttest", "store/pgtest"}, p.folder()) {
 			continue
 		}
 		for _, only := range []string{"testing", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"} {

@@ -31,17 +31,17 @@ const (
 	ceiling        = 10 // fen, of the limited client
 )
 
-// world is a signer over a database file, and the names that its callers' certificates proved. Many plays run in one world,
+// world is a signer over a database, and the names that its callers' certificates proved. Many plays run in one world,
 // each with cards of its own.
 type world struct {
-	path    string
+	connect func() (*store.Database, error)
 	rules   ledger.Ledger
 	policy  *policy.Policy
 	profile purse.Profile
 	keys    []signer.Version
 	clock   time.Time
 	random  *rand.ChaCha8 // of settlements: the same in each run
-	store   *store.SQLite
+	store   *store.Database
 	signer  *signer.Signer
 	client  policy.Caller
 	limited policy.Caller // a client whose ceiling refuses every load of the machine
@@ -53,8 +53,15 @@ type world struct {
 
 func newWorld(t testing.TB, rules ledger.Ledger) *world {
 	t.Helper()
+	path := filepath.Join(t.TempDir(), "state.db")
+	return newWorldOn(t, rules, func() (*store.Database, error) { return store.OpenSQLite(context.Background(), path) })
+}
+
+// newWorldOn is a world over the database that connect opens.
+func newWorldOn(t testing.TB, rules ledger.Ledger, connect func() (*store.Database, error)) *world {
+	t.Helper()
 	w := &world{
-		path: filepath.Join(t.TempDir(), "state.db"), rules: rules, entries: map[uint64]audit.Entry{},
+		connect: connect, rules: rules, entries: map[uint64]audit.Entry{},
 		random: rand.NewChaCha8([32]byte{}), clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC),
 	}
 	names := []string{"client", "limited", "officer"}
@@ -90,7 +97,7 @@ func newWorld(t testing.TB, rules ledger.Ledger) *world {
 // open starts the signer on what the database holds.
 func (w *world) open() {
 	var err error
-	w.store, err = store.OpenSQLite(context.Background(), w.path)
+	w.store, err = w.connect()
 	must(err)
 	w.signer, err = signer.New(signer.Config{
 		Policy: w.policy, Store: w.store, Now: func() time.Time { return w.clock }, SettlementLife: settlementLife,

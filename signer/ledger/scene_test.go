@@ -17,7 +17,7 @@ import (
 
 // stage is a database on which scenes play, each with a card of its own.
 type stage struct {
-	db    *store.SQLite
+	db    *store.Database
 	cards int
 }
 
@@ -31,7 +31,7 @@ func newStage(t *testing.T) *stage {
 
 // scene is one purse, the ledger, and a line for each decision: its outcome and what else it did.
 type scene struct {
-	db     *store.SQLite
+	db     *store.Database
 	ledger ledger.Ledger
 	purse  store.PurseKey
 	now    time.Time

@@ -41,7 +41,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "pursekeeper_alarms_total", Help: "Recorded alarms by event.",
 		}, []string{"event"}),
 	}
-	for _, event := range []audit.Event{audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers} {
+	for _, event := range []audit.Event{audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers, audit.RulesUnusable} {
 		m.alarms.WithLabelValues(string(event))
 	}
 	r.MustRegister(m.requests, m.seconds, m.alarms)

@@ -83,6 +83,9 @@ func TestEveryMethodAndRole(t *testing.T) {
 	// A stream has no right of its own: each of its requests has its method's (TestAStreamGivesNoRight).
 	paths = slices.DeleteFunc(paths, func(p string) bool { return p == pursekeeperv1connect.SignerServiceTransactProcedure })
 	require.Len(t, paths, len(policy.Operations()))
+	for _, path := range paths {
+		require.Contains(t, policy.Operations(), policy.Operation(path[strings.LastIndexByte(path, '/')+1:]), "policies name the method as the API does")
+	}
 	// An answer that is a stream is asked for by gRPC: TestExportsAreForAuditors.
 	paths = slices.DeleteFunc(paths, func(p string) bool { return p == pursekeeperv1connect.AuditServiceExportEntriesProcedure })
 	require.ElementsMatch(t, paths, slices.Collect(maps.Keys(rows)))

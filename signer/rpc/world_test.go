@@ -43,7 +43,7 @@ const testIssuer = "1000100010001000"
 type world struct {
 	t         testing.TB
 	authority *devpki.Authority
-	store     *store.SQLite
+	store     *store.Database
 	log       *sealedLog
 	signer    *signer.Signer
 	office    *custody.Office

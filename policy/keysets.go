@@ -1,0 +1,48 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// CheckKeySets refuses a policy that names a key set which is none of those there are: in a document, or as a client's. The error is an
+// *Invalid. New cannot tell, because rules are written before the catalogue that they will be part of is known.
+func (p *Policy) CheckKeySets(known []string) error {
+	var problems []Problem
+	for _, identity := range slices.Sorted(maps.Keys(p.clients)) {
+		c := p.clients[identity]
+		for _, name := range c.KeySets {
+			if !slices.Contains(known, name) {
+				problems = append(problems, Problem{clientsDocument, 0, 0, fmt.Sprintf("client %q: unknown key set %q", c.Name, name)})
+			}
+		}
+	}
+	for _, r := range p.rules {
+		for _, n := range r.keySets {
+			if !slices.Contains(known, n.keySet) {
+				problems = append(problems, Problem{r.document, n.line, n.column, fmt.Sprintf("unknown key set %q", n.keySet)})
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return &Invalid{problems}
+	}
+	return nil
+}
+
+// KeySets are the key sets that the clients and the documents name, in order and each once.
+func (p *Policy) KeySets() []string {
+	found := map[string]bool{}
+	for _, c := range p.clients {
+		for _, name := range c.KeySets {
+			found[name] = true
+		}
+	}
+	for _, r := range p.rules {
+		for _, n := range r.keySets {
+			found[n.keySet] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}

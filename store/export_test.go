@@ -1,0 +1,4 @@
+package store
+
+// MarkGroup is for tests.
+const MarkGroup = markGroup

@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// sqliteEngine runs each statement when it is asked to: there is no way to the database that would be worth saving.
+type sqliteEngine struct {
+	ctx      context.Context // no caller's: a group outlives them
+	conn     *sql.Conn
+	prepared map[prepared]*sql.Stmt
+}
+
+// prepared is a text over 1<<size rows. Each text is prepared for 1, 2, 4 … rows when first needed, and runs on the powers of two that add
+// up to what it is given: few statements, each prepared once.
+type prepared struct {
+	text string
+	size int
+}
+
+// mostRows is the logarithm of the most rows of one statement.
+const mostRows = 6
+
+func newSQLiteEngine(ctx context.Context, db *sql.DB) (*sqliteEngine, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &sqliteEngine{context.WithoutCancel(ctx), conn, map[prepared]*sql.Stmt{}}, nil
+}
+
+func (e *sqliteEngine) begin() (connection, error) { return e, e.run(`BEGIN IMMEDIATE`) }
+func (e *sqliteEngine) commit() error              { return e.run(`COMMIT`) }
+
+// SQLite may have rolled back by itself, and this then fails; the error before it says what went wrong.
+func (e *sqliteEngine) rollback() { _ = e.run(`ROLLBACK`) }
+
+func (e *sqliteEngine) reach() error { return nil } // it is never away
+
+func (e *sqliteEngine) resolve() (bool, error) {
+	return false, errors.New("bug: a commit of SQLite has an outcome")
+}
+
+// close finalises every statement; the connection would stay open behind one that was left.
+func (e *sqliteEngine) close() (err error) {
+	for _, stmt := range e.prepared {
+		err = errors.Join(err, stmt.Close())
+	}
+	return errors.Join(err, e.conn.Close())
+}
+
+func (e *sqliteEngine) run(text string) error {
+	stmt, err := e.prepare(&statement{text: text}, 0)
+	if err == nil {
+		_, err = stmt.ExecContext(e.ctx)
+	}
+	return err
+}
+
+func (e *sqliteEngine) prepare(s *statement, size int) (*sql.Stmt, error) {
+	key := prepared{s.text, size}
+	if e.prepared[key] == nil {
+		text := s.text
+		if s.takesRows() {
+			row := "(?" + strings.Repeat(", ?", s.width()-1) + ")"
+			text = fmt.Sprintf(text, row+strings.Repeat(", "+row, 1<<size-1))
+		}
+		stmt, err := e.conn.PrepareContext(e.ctx, text)
+		if err != nil {
+			return nil, fmt.Errorf("prepare %q: %w", s.text, err)
+		}
+		e.prepared[key] = stmt
+	}
+	return e.prepared[key], nil
+}
+
+// split calls run with the statement for each part of values.
+func (e *sqliteEngine) split(s *statement, values []any, run func(*sql.Stmt, []any) error) error {
+	if s.kinds == "" {
+		stmt, err := e.prepare(s, 0)
+		if err != nil {
+			return err
+		}
+		return run(stmt, nil)
+	}
+	for len(values) > 0 {
+		size := min(bits.Len(uint(len(values)/s.width()))-1, mostRows)
+		stmt, err := e.prepare(s, size)
+		if err != nil {
+			return err
+		}
+		part := s.width() << size
+		if err := run(stmt, values[:part]); err != nil {
+			return err
+		}
+		values = values[part:]
+	}
+	return nil
+}
+
+func (e *sqliteEngine) write(s *statement, values []any) error {
+	return e.split(s, values, func(stmt *sql.Stmt, values []any) error {
+		_, err := stmt.ExecContext(e.ctx, values...)
+		return err
+	})
+}
+
+func (e *sqliteEngine) read(s *statement, values []any, scan func(scanner) error) error {
+	return e.split(s, values, func(stmt *sql.Stmt, values []any) (err error) {
+		rows, err := stmt.QueryContext(e.ctx, values...)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+func (e *sqliteEngine) answered() error { return nil }
+
+func (e *sqliteEngine) row(text string, arguments ...any) scanner {
+	return e.conn.QueryRowContext(e.ctx, text, arguments...)
+}
+
+func (e *sqliteEngine) exec(text string, arguments ...any) (int64, error) {
+	result, err := e.conn.ExecContext(e.ctx, text, arguments...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
