@@ -51,18 +51,37 @@ const (
 	CardLocked         Event = "CardLocked"         // alarm: repeated MAC1 failures locked a card
 	Restored           Event = "Restored"           // a backup was put into this token and this store
 	BackupMade         Event = "BackupMade"         // a backup file was sealed; the detail has its SHA-256
+	LimitAlarm         Event = "LimitAlarm"         // alarm: a running total reached the alarm threshold of a limit
+	MAC1Failures       Event = "MAC1Failures"       // alarm: a terminal or client had many wrong MAC1s in one hour
+	MAC1Refused        Event = "MAC1Refused"        // alarm: a terminal or client is answered no MAC1 for the rest of the hour
+	CounterConflicts   Event = "CounterConflicts"   // alarm: a terminal or client had many counter conflicts in one hour
+	TACFailures        Event = "TACFailures"        // alarm: a terminal or client showed many wrong TACs or MAC3s in one hour
 	KeyDiffers         Event = "KeyDiffers"         // alarm: the token has another key than the catalogue, or another than it may
+	RulesUnusable      Event = "RulesUnusable"      // alarm: this program cannot decide by the rules of the catalogue, and decides nothing
 	CheckpointKey      Event = "CheckpointKey"      // which key signs the sealed log's checkpoints, and where it is
 	Pruned             Event = "Pruned"             // entries that are sealed leave the database
 	SealingLate        Event = "SealingLate"        // alarm, no entry: entries have waited to be sealed for seconds
 	SealingRefused     Event = "SealingRefused"     // alarm, no entry: the sealed log and the database disagree
 	WitnessConflict    Event = "WitnessConflict"    // alarm, no entry: a witness signed another tree of the sealed log
 	WitnessLate        Event = "WitnessLate"        // alarm, no entry: a witness has signed nothing for minutes
+
+	CertificatesRefused Event = "CertificatesRefused" // alarm, no entry: new certificates or lists of revoked ones cannot be used
+	RevocationListLate  Event = "RevocationListLate"  // alarm, no entry: a list of revoked certificates is out of date
 )
+
+// Alarms are the events that somebody must hear of at once. Each is counted, and has an alert in docs/alerts.
+func Alarms() []Event {
+	return []Event{
+		UnexplainedCounter, Contradiction, CardLocked, LimitAlarm, MAC1Failures, MAC1Refused, CounterConflicts, TACFailures,
+		KeyDiffers, RulesUnusable, SealingLate, SealingRefused, WitnessConflict, WitnessLate,
+		CertificatesRefused, RevocationListLate,
+	}
+}
 
 // Events about what officers decide on (custody.Office). The one who asked is the entry's client.
 const (
-	OfficersRegistered Event = "OfficersRegistered" // the first officers, or those of a restore; Bytes are the catalogue, of a restore without its keys
+	OfficersRegistered Event = "OfficersRegistered" // the first officers, or those of a restore; Bytes are the catalogue with officers and quorum alone
+	RulesRegistered    Event = "RulesRegistered"    // after it: Bytes are rules, or a part of them
 	ChangeProposed     Event = "ChangeProposed"
 	ChangeApproved     Event = "ChangeApproved" // with the signature
 	ChangeRejected     Event = "ChangeRejected"

@@ -2,6 +2,9 @@ package audit
 
 import (
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"reflect"
 	"strings"
 	"testing"
@@ -192,4 +195,24 @@ func FuzzDecode(f *testing.F) {
 		require.NoError(t, err)
 		assert.Equal(t, string(line), string(again))
 	})
+}
+
+// Alarms are the events whose comment says so.
+func TestAlarmsAreAllOfThem(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "entry.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	var said []Event
+	for _, decl := range file.Decls {
+		group, ok := decl.(*ast.GenDecl)
+		if !ok || group.Tok != token.CONST {
+			continue
+		}
+		for _, spec := range group.Specs {
+			value := spec.(*ast.ValueSpec)
+			if strings.HasPrefix(strings.TrimSpace(value.Comment.Text()), "alarm") {
+				said = append(said, Event(strings.Trim(value.Values[0].(*ast.BasicLit).Value, `"`)))
+			}
+		}
+	}
+	assert.ElementsMatch(t, said, Alarms())
 }

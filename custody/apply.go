@@ -108,6 +108,7 @@ func (c Catalogue) Propose(change Change, now time.Time) (Change, error) {
 		keys.ActivateAt, keys.Due = wholeSecond(keys.ActivateAt), wholeSecond(keys.Due)
 		change.Keys = &keys
 	}
+	change = c.completed(change)
 	var err error
 	if change.Base, err = c.Base(change); err != nil {
 		return Change{}, err
@@ -136,6 +137,8 @@ func (c Catalogue) Base(change Change) (string, error) {
 		KeySet    *KeySet        `json:"keySet,omitempty"`
 		Transport *Transport     `json:"transport,omitempty"`
 		Backup    *Backup        `json:"backup,omitempty"`
+		Client    *policy.Client `json:"client,omitempty"`
+		Rules     *policy.Rules  `json:"rules,omitempty"`
 	}
 	set := func(name string) {
 		if found := c.KeySet(name); found != nil {
@@ -166,6 +169,11 @@ func (c Catalogue) Base(change Change) (string, error) {
 		}
 	case change.Purse != nil:
 		set(change.Purse.KeySet)
+	case change.Client != nil: // what it may do is in the documents
+		about.Client = c.Client(change.Client.Name)
+		about.Rules = &policy.Rules{Policies: c.Rules.Policies, Limits: c.Rules.Limits}
+	case change.Policy != nil:
+		about.Rules = &policy.Rules{Policies: c.Rules.Policies, Limits: c.Rules.Limits}
 	}
 	line, err := json.Marshal(about)
 	if err != nil {
@@ -216,8 +224,16 @@ func (c Catalogue) Apply(change Change, made Made, now time.Time) (Catalogue, er
 	if set := next.KeySet(change.set()); set != nil {
 		set.Changing = ""
 	}
-	if err := next.Check(); err != nil {
+	if err := next.checkButRules(); err != nil {
 		return Catalogue{}, err
+	}
+	if change.Client != nil || change.Policy != nil {
+		if err := checkRules(next.Rules); err != nil {
+			return Catalogue{}, err
+		}
+		if err := c.checkNames(next.Rules); err != nil {
+			return Catalogue{}, err
+		}
 	}
 	return next.clone(), nil // that shares nothing with the change
 }
@@ -263,6 +279,8 @@ func (c *Catalogue) carryOut(change Change, made Made, now time.Time) error {
 		return c.carryOutBackup(change, made, now)
 	case policy.ActivateKey, policy.SuspendKey, policy.ResumeKey, policy.DeactivateKey, policy.CompromiseKey, policy.DestroyKey:
 		c.carryOutState(change, now)
+	case policy.AddClient, policy.ReplaceClient, policy.RemoveClient, policy.SuspendClient, policy.ResumeClient, policy.SetPolicy:
+		c.Rules = RulesAfter(c.Rules, change)
 	case policy.ExportKey, policy.ResetPurse: // nothing of it is in the catalogue, but its revision
 	default:
 		return invalid("act %q", change.Act)

@@ -25,6 +25,10 @@ func (c Catalogue) allow(change Change, now time.Time) error {
 		return c.allowTransport(change)
 	case change.Backup != nil:
 		return c.allowBackup(change)
+	case change.Client != nil:
+		return c.allowClient(change)
+	case change.Policy != nil:
+		return c.allowPolicy(*change.Policy)
 	case change.Purse != nil && c.KeySet(change.Purse.KeySet) == nil:
 		return invalid("there is no key set %s", change.Purse.KeySet)
 	}
@@ -204,7 +208,8 @@ func (t TransportChange) checkValue() CheckValue {
 
 // QuorumFor is how many officers other than its author must approve a change under the catalogue. A key that will be in the process's
 // memory needs what its act needs and what policy.AtProcess needs. Whoever may lower a quorum, or make officers of his own, has it: so
-// quorum.set, officer.add and officer.replace need as many as the act that needs most.
+// quorum.set, officer.add and officer.replace need as many as the act that needs most, and so does a certificate that lets somebody propose as an
+// officer: whoever has it approves his own change.
 func (c Catalogue) QuorumFor(change Change) (int, error) {
 	n, ok := c.Quorum.Needs(change.Act)
 	if ok && change.atProcess() {
@@ -212,7 +217,7 @@ func (c Catalogue) QuorumFor(change Change) (int, error) {
 		more, ok = c.Quorum.Needs(policy.AtProcess)
 		n = max(n, more)
 	}
-	if slices.Contains([]policy.Act{policy.SetQuorum, policy.AddOfficer, policy.ReplaceOfficer}, change.Act) {
+	if slices.Contains([]policy.Act{policy.SetQuorum, policy.AddOfficer, policy.ReplaceOfficer}, change.Act) || change.makesOfficersClient() {
 		n = max(n, c.Quorum.Most())
 	}
 	if !ok {

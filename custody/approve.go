@@ -49,6 +49,7 @@ func (o *Office) Approve(ctx context.Context, by Caller, id string, signature []
 		return o.afterApproval(d, about, reset)
 	})
 	if err == nil && request.State == store.RequestExecuting {
+		by.Revision = 0 // what was approved is worked at under whatever comes
 		return o.work(ctx, by, request)
 	}
 	return request, err
@@ -74,12 +75,12 @@ func (d *desk) signed(officer Officer, signature []byte, elsewhere string) ([]by
 	return canonical, nil
 }
 
-// allowed refuses a change that the catalogue does not allow any more, or whose author is no officer any more, and ends its request; one
+// allowed refuses a change that the catalogue does not allow any more, or whose author may not act any more, and ends its request; one
 // that must wait stays open.
 func (d *desk) allowed() error {
 	err := d.catalogue.Allows(d.change, d.now)
-	if _, there := d.catalogue.Officer(d.change.Author); !there {
-		err = fmt.Errorf("%w: %s, its author", ErrNotAnOfficer, d.change.Author)
+	if _, author := d.decides(d.change.Author); author != nil {
+		err = fmt.Errorf("its author: %w", author)
 	}
 	if err != nil && !errors.Is(err, ErrBusy) {
 		d.request.State = store.RequestFailed
@@ -203,7 +204,7 @@ func (o *Office) signedElsewhere(ctx context.Context, by Caller, id string, sign
 func before(index, n uint64) uint64 { return index - min(index, n) }
 
 // Reject ends a change request: an officer other than its author says no. One no is enough, so that nobody's doubt is outvoted; but no
-// officer stops the removal or the replacement of itself.
+// officer stops the removal or the replacement of itself, or of its client.
 func (o *Office) Reject(ctx context.Context, by Caller, id, reason string) (store.ChangeRequest, error) {
 	return o.decide(ctx, by, id, store.PurseKey{}, func(d *desk) error {
 		if err := d.standing(store.RequestOpen, store.RequestApproved); err != nil {
@@ -216,7 +217,7 @@ func (o *Office) Reject(ctx context.Context, by Caller, id, reason string) (stor
 		switch {
 		case officer.Name == d.change.Author:
 			return fmt.Errorf("%w: its author cancels it", ErrOwnChange)
-		case d.change.Officer != nil && d.change.Officer.Name == officer.Name:
+		case d.change.Officer != nil && d.change.Officer.Name == officer.Name, d.change.Client != nil && d.change.Client.Name == officer.Name:
 			return ErrOwnRemoval
 		case !isReason(reason):
 			return fmt.Errorf("%w: reason: expected 1 to %d bytes of UTF-8", ErrMalformed, maxReason)

@@ -17,7 +17,7 @@ import (
 )
 
 // catalogueVersion is the version of the document's form.
-const catalogueVersion = 1
+const catalogueVersion = 2
 
 // Catalogue is all that officers decide on, at one revision. The zero Catalogue has no officers: nothing can be changed in it but by
 // `pursekeeper init`.
@@ -29,6 +29,7 @@ type Catalogue struct {
 	KeySets    []KeySet      `json:"keySets,omitempty"`
 	Transports []Transport   `json:"transports,omitempty"`
 	Backup     *Backup       `json:"backup,omitempty"`
+	Rules      policy.Rules  `json:"rules"` // clients and policy documents by name
 }
 
 // Officer is one person who proposes and approves. Its name is that of its client certificate's client, too.
@@ -143,7 +144,7 @@ type Share struct {
 // Encode writes the catalogue as one line of JSON, canonically.
 func (c Catalogue) Encode() ([]byte, error) {
 	c.Version = catalogueVersion
-	return json.Marshal(c)
+	return encode(c)
 }
 
 // Digest identifies the catalogue in the record: SHA-256 over its encoding, in hex.

@@ -37,6 +37,8 @@ type Change struct {
 	Transport *TransportChange `json:"transport,omitempty"`
 	Backup    *BackupChange    `json:"backup,omitempty"`
 	Purse     *PurseChange     `json:"purse,omitempty"`
+	Client    *ClientChange    `json:"client,omitempty"`
+	Policy    *PolicyChange    `json:"policy,omitempty"`
 }
 
 // OfficerChange is what officer.add, officer.remove and officer.replace take.
@@ -95,25 +97,79 @@ type PurseChange struct {
 	Purse    string `json:"purse"` // ED or EP
 }
 
+// ClientChange is what the acts on clients take.
+type ClientChange struct {
+	Name     string      `json:"name"`
+	Identity string      `json:"identity,omitempty"` // this and what follows: of client.add and client.replace
+	Role     policy.Role `json:"role,omitempty"`
+	KeySets  []string    `json:"keySets,omitempty"` // in order
+	// Was is the client before the change; Propose fills it. Not of client.add.
+	Was *policy.Client `json:"was,omitempty"`
+}
+
+// PolicyChange is what policy.set takes: documents that are new or replaced, documents that go, and the document of limits.
+type PolicyChange struct {
+	Put    []DocumentChange  `json:"put,omitempty"`    // by name
+	Remove []DocumentRemoval `json:"remove,omitempty"` // by name
+	Limits *LimitsChange     `json:"limits,omitempty"` // nil: as it is
+}
+
+// DocumentChange is one policy document, new or with another text.
+type DocumentChange struct {
+	Name string `json:"name"` // [a-z0-9][a-z0-9-]{0,62}
+	Text string `json:"text"`
+	// Was is SHA-256, hex, of the text before the change; "" when there is none. Propose fills it.
+	Was string `json:"was,omitempty"`
+}
+
+// DocumentRemoval is one policy document that goes.
+type DocumentRemoval struct {
+	Name string `json:"name"`
+	Was  string `json:"was,omitempty"` // as of DocumentChange
+}
+
+// LimitsChange is the document of limits: another text, or none from now on.
+type LimitsChange struct {
+	Text   string `json:"text,omitempty"`
+	Remove bool   `json:"remove,omitempty"`
+	Was    string `json:"was,omitempty"` // as of DocumentChange
+}
+
 // Bounds of a change.
 const (
 	DefaultLife = 72 * time.Hour
 	longestLife = 30 * 24 * time.Hour
-	maxReason   = 500 // bytes
-	maxChange   = 16 << 10
+	maxReason   = 500      // bytes
+	maxDraft    = 60 << 10 // of JSON
+	// maxChange bounds a change's bytes as an entry of the record quotes them: it leaves the longest signature, the longest key and all else of
+	// the entry their place in audit.MaxSize. TestALargeChangeFitsTheRecord is at the bound.
+	maxChange = 48 << 10
 )
 
 // Encode writes the bytes that officers sign.
 func (c Change) Encode() ([]byte, error) {
 	c.Format = changeFormat
-	line, err := json.Marshal(c)
-	if err == nil && len(line) > maxChange {
-		err = fmt.Errorf("%d bytes, expected at most %d", len(line), maxChange)
+	line, err := encode(c)
+	if err == nil && len(line) > maxChange/8 {
+		var inRecord []byte
+		inRecord, err = json.Marshal(string(line))
+		if err == nil && len(inRecord) > maxChange {
+			err = fmt.Errorf("%d bytes in an entry of the record, expected at most %d: divide it into several changes", len(inRecord), maxChange)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("change: %w", err)
 	}
 	return line, nil
+}
+
+// encode writes one line of JSON in which <, > and & stand for themselves: officers read it, and policies are full of them.
+func encode(value any) ([]byte, error) {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSuffix(line.Bytes(), []byte("\n")), err
 }
 
 // DecodeDraft reads what an officer proposes: the members act, reason, and what the act takes, as Encode writes them. What the office fills has
@@ -129,9 +185,11 @@ func DecodeDraft(text []byte) (Change, error) {
 		Transport *TransportChange `json:"transport"`
 		Backup    *BackupChange    `json:"backup"`
 		Purse     *PurseChange     `json:"purse"`
+		Client    *ClientChange    `json:"client"`
+		Policy    *PolicyChange    `json:"policy"`
 	}
-	if len(text) > maxChange {
-		return Change{}, fmt.Errorf("%w: draft: %d bytes, expected at most %d", ErrMalformed, len(text), maxChange)
+	if len(text) > maxDraft {
+		return Change{}, fmt.Errorf("%w: draft: %d bytes, expected at most %d", ErrMalformed, len(text), maxDraft)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -144,7 +202,7 @@ func DecodeDraft(text []byte) (Change, error) {
 	}
 	return Change{
 		Act: draft.Act, Reason: draft.Reason, Officer: draft.Officer, Quorum: draft.Quorum, KeySet: draft.KeySet, Keys: draft.Keys,
-		Transport: draft.Transport, Backup: draft.Backup, Purse: draft.Purse,
+		Transport: draft.Transport, Backup: draft.Backup, Purse: draft.Purse, Client: draft.Client, Policy: draft.Policy,
 	}, nil
 }
 

@@ -88,6 +88,7 @@ func (c Change) shape() []struct {
 	}{
 		{"officer", c.Officer != nil}, {"quorum", c.Quorum != nil}, {"keySet", c.KeySet != nil}, {"keys", c.Keys != nil},
 		{"transport", c.Transport != nil}, {"backup", c.Backup != nil}, {"purse", c.Purse != nil},
+		{"client", c.Client != nil}, {"policy", c.Policy != nil},
 	}
 }
 
@@ -97,6 +98,8 @@ var takes = map[policy.Act]string{
 	policy.CreateKey: "keys", policy.ImportKey: "keys", policy.ExportKey: "keys", policy.ActivateKey: "keys", policy.SuspendKey: "keys",
 	policy.ResumeKey: "keys", policy.DeactivateKey: "keys", policy.CompromiseKey: "keys", policy.DestroyKey: "keys",
 	policy.ImportTransport: "transport", policy.DestroyTransport: "transport", policy.CreateBackup: "backup", policy.ResetPurse: "purse",
+	policy.AddClient: "client", policy.ReplaceClient: "client", policy.RemoveClient: "client", policy.SuspendClient: "client", policy.ResumeClient: "client",
+	policy.SetPolicy: "policy",
 }
 
 func (c Change) onlyWhatTheActTakes() error {
@@ -126,6 +129,10 @@ func (c Change) checkMember() error {
 		return c.Transport.check(c.Act)
 	case c.Backup != nil:
 		return c.Backup.check()
+	case c.Client != nil:
+		return c.Client.check(c.Act)
+	case c.Policy != nil:
+		return c.Policy.check()
 	}
 	return c.Purse.check()
 }

@@ -49,7 +49,8 @@ type desk struct {
 const noChange = "00000000000000000000000000000000"
 
 // decide runs one decision. An error that has a Reason is a refusal: what the decision did to the request stays, so that it can end it, and it is
-// recorded; it is returned after its entry is durable. Any other error leaves nothing.
+// recorded; it is returned after its entry is durable. Any other error leaves nothing; store.ErrRevision is that the caller was permitted by an
+// older catalogue than there is.
 func (o *Office) decide(ctx context.Context, by Caller, id string, purse store.PurseKey, f func(*desk) error) (store.ChangeRequest, error) {
 	if !changeID.MatchString(id) {
 		id = noChange // what a caller sends as an id is neither looked for nor recorded
@@ -59,7 +60,7 @@ func (o *Office) decide(ctx context.Context, by Caller, id string, purse store.P
 	var revision uint64
 	now := o.Now()
 	err := o.Store.Commit(ctx, store.Change{
-		Purse: purse, Custody: true, Request: id,
+		Purse: purse, Custody: true, Request: id, Revision: by.Revision,
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			refused, after, revision = nil, store.ChangeRequest{}, 0
 			d := &desk{p: p, by: by, now: now, index: index, request: p.Request(), change: Change{ID: id}}
@@ -150,21 +151,27 @@ func (d *desk) standing(states ...store.RequestState) error {
 }
 
 // officer is the caller as an officer.
-func (d *desk) officer() (Officer, error) {
-	officer, there := d.catalogue.Officer(d.by.Client)
-	if !there {
-		return Officer{}, fmt.Errorf("%w: %s", ErrNotAnOfficer, d.by.Client)
+func (d *desk) officer() (Officer, error) { return d.decides(d.by.Client) }
+
+// decides is an officer who may act now.
+func (d *desk) decides(name string) (Officer, error) {
+	officer, may := d.catalogue.Decides(name)
+	if may {
+		return officer, nil
 	}
-	return officer, nil
+	if _, there := d.catalogue.Officer(name); there {
+		return Officer{}, fmt.Errorf("%w that may act: the client of %s is gone, suspended, or of another role", ErrNotAnOfficer, name)
+	}
+	return Officer{}, fmt.Errorf("%w: %s", ErrNotAnOfficer, name)
 }
 
-// approvals counts the approvals that hold under the catalogue: by officers that are there, with the keys that they have and since they have
+// approvals counts the approvals that hold under the catalogue: by officers that may act, with the keys that they have and since they have
 // them, other than the author, over the bytes as they are. Nothing that was counted before is believed.
 func (d *desk) approvals() (n int) {
 	seen := map[string]bool{d.change.Author: true}
 	for _, a := range d.request.Approvals {
-		officer, there := d.catalogue.Officer(a.Officer)
-		if !there || seen[a.Officer] || !officer.gave(a) {
+		officer, may := d.catalogue.Decides(a.Officer)
+		if !may || seen[a.Officer] || !officer.gave(a) {
 			continue
 		}
 		if _, err := VerifyApproval(d.request.Body, officer.Key, []byte(a.Signature)); err != nil {

@@ -8,9 +8,17 @@ import (
 )
 
 // Check is what always holds of a catalogue, whatever officers decide: every officer has a key of its own and there are enough of them for
-// every act, whoever proposes it; names, versions, labels and ids are there once; no two keys of one algorithm have one check value; a
+// every act, whoever proposes it, with clients of their own that may call; the rules are ones that the signer can decide by; names, versions, labels and ids are there once; no two keys of one algorithm have one check value; a
 // destroyed key has no copy. Apply answers no catalogue that breaks it.
 func (c Catalogue) Check() error {
+	if err := checkRules(c.Rules); err != nil {
+		return err
+	}
+	return c.checkButRules()
+}
+
+// checkButRules is Check without what takes milliseconds: to compile the policy documents.
+func (c Catalogue) checkButRules() error {
 	if err := c.checkOfficers(); err != nil {
 		return err
 	}
@@ -78,6 +86,10 @@ func (c Catalogue) checkOfficers() error {
 	if need := c.Quorum.Most() + 1; len(c.Officers) < need {
 		return invalid("%w: %d officers; a change takes its author and up to %d others", ErrOfficersFew, len(c.Officers), need-1)
 	}
+	if n := c.decide(); n <= c.Quorum.Most() {
+		return invalid("%w: %d officers have a client of their name and of the role officer that is not suspended; a change takes its author and up to %d others",
+			ErrOfficersFew, n, c.Quorum.Most())
+	}
 	return nil
 }
 
@@ -117,6 +129,7 @@ func (c Catalogue) Found(first Catalogue) (Catalogue, error) {
 	}
 	first = first.clone()
 	first.Revision = 1
+	first.Rules = sorted(first.Rules)
 	slices.SortFunc(first.Officers, func(a, b Officer) int { return cmp.Compare(a.Name, b.Name) })
 	for i, o := range first.Officers {
 		if !officerName.MatchString(o.Name) {

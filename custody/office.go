@@ -76,6 +76,8 @@ type Caller struct {
 	Client string
 	Role   policy.Role
 	Policy string // digest of the policy that granted it
+	// Revision is the catalogue's that the policy is of: under another one nothing is decided. 0 is compared with nothing.
+	Revision uint64
 }
 
 // Catalogue returns the newest catalogue; before the first officers the zero Catalogue.
@@ -117,7 +119,7 @@ func (o *Office) Requests(ctx context.Context, f store.RequestFilter) ([]store.C
 	return o.Store.ChangeRequests(ctx, f)
 }
 
-// Found registers the first officers, with their quorum: see Catalogue.Found. It is recorded as the catalogue's first revision.
+// Found registers the first officers, with their quorum and the first rules: see Catalogue.Found. It is recorded as the catalogue's first revision.
 func (o *Office) Found(ctx context.Context, first Catalogue) (Catalogue, error) {
 	var founded Catalogue
 	now := o.Now()
@@ -136,8 +138,7 @@ func (o *Office) Found(ctx context.Context, first Catalogue) (Catalogue, error) 
 		if err != nil {
 			return nil, err
 		}
-		about.Bytes = string(p.Custody().Document)
-		return []audit.Entry{{Time: now, Event: audit.OfficersRegistered, Outcome: "OK", Change: &about}}, nil
+		return Registered(founded, about.Catalogue, now)
 	}})
 	return founded, err
 }
@@ -167,7 +168,8 @@ type Proposal struct {
 	Life time.Duration // until it expires; 0: DefaultLife
 }
 
-// Propose records a change request, and answers it with the bytes that officers sign.
+// Propose records a change request, and answers it with the bytes that officers sign. What is done at once (policy.Act.AtOnce) is applied with it, in
+// the same transaction.
 func (o *Office) Propose(ctx context.Context, by Caller, asked Proposal) (store.ChangeRequest, error) {
 	id, err := o.newID()
 	if err != nil {
@@ -178,8 +180,8 @@ func (o *Office) Propose(ctx context.Context, by Caller, asked Proposal) (store.
 	change.ID, change.Author, change.Proposed = id, by.Client, wholeSecond(now)
 	change.Expires = change.Proposed.Add(cmp.Or(asked.Life, DefaultLife))
 	return o.decide(ctx, by, id, store.PurseKey{}, func(d *desk) error {
-		if _, there := d.catalogue.Officer(by.Client); !there {
-			return fmt.Errorf("%w: %s", ErrNotAnOfficer, by.Client)
+		if _, err := d.officer(); err != nil {
+			return err
 		}
 		d.change = change
 		proposed, err := d.catalogue.Propose(change, now)
@@ -200,6 +202,9 @@ func (o *Office) Propose(ctx context.Context, by Caller, asked Proposal) (store.
 		}
 		d.p.AddRequest(d.request)
 		d.record(audit.ChangeProposed, string(store.RequestOpen), proposed.Reason, audit.Change{Bytes: string(body)})
+		if proposed.Act.AtOnce() {
+			return o.apply(d, Made{}, "at once, by its author alone", nil)
+		}
 		return nil
 	})
 }

@@ -44,7 +44,7 @@ func TestAChangeFromProposalToRecord(t *testing.T) {
 		assert.Equal(t, e.Client, e.Change.Officer)
 	}
 	assert.Equal(t, []audit.Event{
-		audit.OfficersRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeApproved, audit.ChangeApplied,
+		audit.OfficersRegistered, audit.RulesRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeApproved, audit.ChangeApplied,
 	}, events)
 	sum, err := c.Digest()
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ type world struct {
 func newWorld(t testing.TB, quorum policy.Quorum, with func(*Options)) *world {
 	t.Helper()
 	w := worldOver(t, filepath.Join(t.TempDir(), "state.db"), with)
-	first := Catalogue{Quorum: quorum}
+	first := Catalogue{Quorum: quorum, Rules: officersRules("alice", "bob", "carol", "dave", "eve")}
 	for _, name := range []string{"alice", "bob", "carol"} {
 		w.keys[name] = newSSHKey(t, "-t", "ed25519")
 		first.Officers = append(first.Officers, Officer{Name: name, Key: w.keys[name].text})

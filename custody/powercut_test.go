@@ -89,6 +89,7 @@ func TestAPowerCutLeavesNothingHalfDone(t *testing.T) {
 		{policy.CreateKey, []string{"demo/load/1", "demo/tac/1"}, 10},
 		{policy.DestroyKey, nil, 10},
 		{policy.ActivateKey, []string{"demo/load/1", "demo/tac/1"}, 3}, // one transaction
+		{policy.SetPolicy, nil, 3},
 	} {
 		t.Run(string(c.act), func(t *testing.T) {
 			cuts := 0
@@ -141,6 +142,10 @@ func cutAt(t *testing.T, step int, act policy.Act, want []string) (cut bool) {
 	}
 	assert.Equal(t, want, masters(t, token), "step %d", step)
 	assert.Equal(t, store.RequestApplied, request.State, "step %d", step)
+	if act == policy.SetPolicy {
+		assert.Equal(t, testPolicy("a", "GetTransaction"), document(after.catalogue().Rules, "a"), "step %d", step)
+		assert.Empty(t, document(after.catalogue().Rules, "reader"), "step %d", step)
+	}
 	set := after.catalogue().KeySet("demo")
 	assert.Empty(t, set.Changing)
 	for _, k := range set.Keys {
@@ -168,7 +173,7 @@ func cutAt(t *testing.T, step int, act policy.Act, want []string) (cut bool) {
 // toBeApproved makes a world in which one change lacks bob's approval.
 func toBeApproved(t *testing.T, place string, token *hsm.Token, act policy.Act) (*world, store.ChangeRequest) {
 	w := worldOver(t, place, withToken(token))
-	first := Catalogue{Quorum: policy.Quorum{Default: 1}}
+	first := Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: officersRules("alice", "bob")}
 	for _, name := range []string{"alice", "bob"} {
 		w.keys[name] = newSSHKey(t, "-t", "ed25519")
 		first.Officers = append(first.Officers, Officer{Name: name, Key: w.keys[name].text})
@@ -176,6 +181,12 @@ func toBeApproved(t *testing.T, place string, token *hsm.Token, act policy.Act) 
 	_, err := w.Found(t.Context(), first)
 	require.NoError(t, err)
 	w.does(policy.CreateKeySet, newKeySet("demo", suite.TDES))
+	if act == policy.SetPolicy {
+		return w, w.propose("alice", act, func(c *Change) {
+			putting("a", testPolicy("a", "GetTransaction"))(c)
+			c.Policy.Remove = []DocumentRemoval{{Name: "reader"}}
+		})
+	}
 	if act == policy.CreateKey {
 		return w, w.propose("alice", act, creating(load(1), tac(1)))
 	}

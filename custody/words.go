@@ -31,6 +31,12 @@ var sentences = map[policy.Act]string{
 	policy.ImportTransport:  "Take a transport key into the token in a ceremony",
 	policy.DestroyTransport: "Destroy a transport key in the token",
 	policy.CreateBackup:     "Make a new backup key in a ceremony; copies under the old one are made anew",
+	policy.AddClient:        "Add a client, who may do what the policy lets a client of its role and key sets",
+	policy.ReplaceClient:    "Replace a client's identity, role and key sets, all of the following",
+	policy.RemoveClient:     "Remove a client: it may do nothing from then on",
+	policy.SuspendClient:    "Suspend a client, at once and without approvals: it may do nothing until officers resume it",
+	policy.ResumeClient:     "Let a suspended client call again",
+	policy.SetPolicy:        "Replace policy documents or limits: what all clients may do, and up to how much",
 	policy.ResetPurse:       "Forget what a card's purse has proved, because the card was issued again; its old card must be out of use",
 }
 
@@ -58,6 +64,10 @@ func (c Change) Words() string {
 		w.field("card", quoted(c.Purse.Card))
 		w.some("issuer id", c.Purse.IssuerID)
 		w.field("purse", quoted(c.Purse.Purse))
+	case c.Client != nil:
+		w.client(c.Act, *c.Client)
+	case c.Policy != nil:
+		w.policy(*c.Policy)
 	}
 	w.prose("reason", c.Reason)
 	w.field("author", quoted(c.Author))

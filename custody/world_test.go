@@ -33,12 +33,31 @@ func testOfficer(name string) Officer {
 	return Officer{Name: name, Key: testOnlyKeyText(name), Since: noon}
 }
 
+// officersRules are rules with a client for each officer.
+func officersRules(names ...string) (rules policy.Rules) {
+	for _, name := range names {
+		rules.Clients = append(rules.Clients, testClient(name, policy.Officer))
+	}
+	rules.Policies = policy.Shipped()
+	return rules
+}
+
+func testClient(name string, role policy.Role) policy.Client {
+	return policy.Client{Name: name, Identity: "spiffe://test/" + name, Role: role, KeySets: []string{"demo"}}
+}
+
+// testPolicy is a document that lets auditors do one thing, by a policy of that name.
+func testPolicy(id, operation string) string {
+	return "// for auditors\n@id(\"" + id + "\")\npermit (principal in Role::\"auditor\", action == Action::\"" + operation + "\", resource);\n"
+}
+
 // founded is a catalogue with three officers, of whom one beside the author approves.
 func founded(t testing.TB) Catalogue {
 	t.Helper()
 	c, err := Catalogue{}.Found(Catalogue{
 		Quorum:   policy.Quorum{Default: 1},
 		Officers: []Officer{testOfficer("carol"), testOfficer("alice"), testOfficer("bob")},
+		Rules:    officersRules("carol", "alice", "bob", "dave", "eve"),
 	})
 	require.NoError(t, err)
 	return c

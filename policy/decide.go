@@ -36,19 +36,15 @@ type Context struct {
 type Grant struct {
 	operation Operation
 	keySet    string
-	maxAmount uint64
 	digest    string
 	late      *late
+	limits    []*Limit
 }
 
 // Allows reports whether g was given for this operation on this key set.
 func (g Grant) Allows(op Operation, keySet string) bool {
 	return g.operation != "" && g.operation == op && g.keySet == keySet
 }
-
-// Ceiling is the largest amount of one transaction in fen that g allows; ok is false when there is none. It is applied
-// where the transaction is recorded, so that a refusal keeps what the card proved and a retry gets what was recorded.
-func (g Grant) Ceiling() (fen uint64, ok bool) { return g.maxAmount, g.maxAmount > 0 }
 
 // Policy is the digest of the policy that decided.
 func (g Grant) Policy() string { return g.digest }
@@ -77,6 +73,9 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is not of a key of the kind %q", r.Operation, r.Kind)}
 	}
 	plan := p.plan(asked)
+	if !plan.declared {
+		return Grant{}, &Denied{Reason: fmt.Sprintf("%q is no operation", r.Operation)}
+	}
 	verdict := plan.early.judge(plan, func() types.Record { return types.NewRecord(plan.context(r.Context)) })
 	switch {
 	case verdict.forbidden != nil:
@@ -84,19 +83,24 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 	case !verdict.permitted && !plan.late.mayPermit():
 		return Grant{}, &Denied{Reason: plan.notPermitted(c, r, verdict)}
 	}
-	grant := Grant{operation: r.Operation, keySet: r.KeySet, maxAmount: c.MaxAmountFen, digest: p.digest}
+	grant := Grant{operation: r.Operation, keySet: r.KeySet, digest: p.digest, limits: plan.limits}
 	if plan.late.any() {
 		grant.late = &late{plan: plan, context: plan.context(r.Context), permitted: verdict.permitted, client: c.Name}
 	}
 	return grant, nil
 }
 
+// notPermitted says why nothing permits r.
 func (p *plan) notPermitted(c Client, r Request, v verdict) string {
+	action := string(r.Operation)
+	if string(p.action.ID) != action {
+		action += " " + string(p.action.ID)
+	}
 	switch {
 	case v.failed != nil:
-		return fmt.Sprintf("client %s may not %s: %v could not be judged: %s", c.Name, r.Operation, v.failed, v.failure)
+		return fmt.Sprintf("client %s may not %s: %v could not be judged: %s", c.Name, action, v.failed, v.failure)
 	case !p.early.mayPermit():
-		return fmt.Sprintf("role %s may not %s: no policy permits it", c.Role, p.action.ID)
+		return fmt.Sprintf("role %s may not %s: no policy permits it", c.Role, action)
 	}
-	return fmt.Sprintf("client %s may not %s with %v: the conditions of no policy permit it", c.Name, p.action.ID, p.resource)
+	return fmt.Sprintf("client %s may not %s with %v: the conditions of no policy permit it", c.Name, action, p.resource)
 }

@@ -20,9 +20,11 @@ type question struct {
 type plan struct {
 	principal, action, resource types.EntityUID
 	entities                    types.EntityMap
+	declared                    bool                // the schema has the action
 	attributes                  resolved.RecordType // of the context
 	early, late                 group
 	needs                       []TotalName // of the late group
+	limits                      []*Limit    // whatever the purse and the terminal
 }
 
 // newQuestion is what r asks, of c.
@@ -57,6 +59,7 @@ func (p *Policy) plan(q question) *plan {
 
 func (p *Policy) newPlan(q question) *plan {
 	made := newAsked(p.clients[q.client], q)
+	made.limits = p.limitsOf(q)
 	_, hasTotals := made.attributes[totalsAttribute]
 	for _, r := range p.rules {
 		if !made.inScope(r) {
@@ -86,6 +89,7 @@ func newAsked(c Client, q question) *plan {
 		p.resource = p.know(keyEntity(q))
 	}
 	if action, ok := theSchema().Actions[p.action]; ok {
+		p.declared = true
 		p.know(action.Entity)
 	}
 	return p

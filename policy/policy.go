@@ -22,6 +22,8 @@ type Policy struct {
 	clients map[string]Client // by identity
 	rules   []*rule           // the built-in ones, then those of the documents in their order
 	digest  string
+	limits  []*Limit
+	signals Signals
 
 	planning sync.RWMutex // guards plans, and nothing more: two requests may make the same plan
 	plans    map[question]*plan
@@ -36,6 +38,7 @@ func New(rules Rules) (*Policy, error) {
 	p := &Policy{clients: clients, digest: rules.digest()}
 	compiled, faults := compile(rules.Policies, namesOf(rules.Clients))
 	p.rules, problems = compiled, append(problems, faults...)
+	problems = append(problems, p.limit(rules)...)
 	if len(problems) == 0 {
 		problems = p.lockouts()
 	}

@@ -106,20 +106,6 @@ func TestTheDefaultIsDeny(t *testing.T) {
 	require.ErrorAs(t, err, &denied)
 }
 
-func TestCeilingOfOneTransaction(t *testing.T) {
-	p, err := New(Rules{Clients: []Client{{Name: "c", Identity: "i", Role: Platform, KeySets: []string{"demo"}, MaxAmountFen: 100}}})
-	require.NoError(t, err)
-	caller, err := p.Identify([]string{"i"})
-	require.NoError(t, err)
-	grant, err := p.Decide(Request{Caller: caller, Operation: AuthorizeLoad, KeySet: "demo"})
-	require.NoError(t, err)
-	ceiling, ok := grant.Ceiling()
-	assert.True(t, ok)
-	assert.EqualValues(t, 100, ceiling)
-	_, ok = Grant{}.Ceiling()
-	assert.False(t, ok)
-}
-
 func TestIdentityIsExactAndUnique(t *testing.T) {
 	p, err := New(Rules{Clients: []Client{
 		{Name: "a", Identity: "spiffe://test/a", Role: Platform},

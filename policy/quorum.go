@@ -34,6 +34,13 @@ const (
 	CreateBackup     Act = "backup.create" // the backup key, split among officers or given to Vault
 
 	ResetPurse Act = "purse.reset" // of a card that was issued again
+
+	AddClient     Act = "client.add"
+	ReplaceClient Act = "client.replace" // another identity, role or key sets of the same client
+	RemoveClient  Act = "client.remove"
+	SuspendClient Act = "client.suspend" // at once, by its author alone
+	ResumeClient  Act = "client.resume"
+	SetPolicy     Act = "policy.set" // policy documents put and removed, and the document of limits
 )
 
 // AtProcess is no act of its own: a change that brings keys whose master will be in the process's memory needs the approvals of this too,
@@ -46,10 +53,15 @@ func Acts() []Act {
 		AddOfficer, RemoveOfficer, ReplaceOfficer, SetQuorum, CreateKeySet, UpdateKeySet,
 		CreateKey, ImportKey, ExportKey, ActivateKey, SuspendKey, ResumeKey, DeactivateKey, CompromiseKey, DestroyKey,
 		ImportTransport, DestroyTransport, CreateBackup, ResetPurse,
+		AddClient, ReplaceClient, RemoveClient, SuspendClient, ResumeClient, SetPolicy,
 	}
 }
 
-// leastApprovals is what no quorum goes below: nothing is ever its author's alone.
+// AtOnce reports whether an act is applied when one officer proposes it. There is one: whoever sees a client misused stops it alone, and
+// only a quorum lets it go on.
+func (a Act) AtOnce() bool { return a == SuspendClient }
+
+// leastApprovals is what no quorum goes below: nothing but what is done at once is ever its author's alone.
 const leastApprovals = 1
 
 // Quorum is how many officers other than its author must approve an act. The zero Quorum approves nothing.
@@ -72,6 +84,8 @@ func (q Quorum) Validate() error {
 		switch {
 		case !slices.Contains(Acts(), act) && act != AtProcess:
 			return fmt.Errorf("quorum: there is no act %q", act)
+		case act.AtOnce():
+			return fmt.Errorf("quorum: %s is done at once, without approvals", act)
 		case n < leastApprovals:
 			return fmt.Errorf("quorum: %s %d: expected at least %d", act, n, leastApprovals)
 		case n < q.Default && !slices.Contains(urgent, act):
@@ -81,8 +95,11 @@ func (q Quorum) Validate() error {
 	return nil
 }
 
-// Needs is the number of approvals that an act needs; ok is false of the zero Quorum.
+// Needs is the number of approvals that an act needs, 0 of one that is done at once; ok is false of the zero Quorum.
 func (q Quorum) Needs(act Act) (n int, ok bool) {
+	if act.AtOnce() {
+		return 0, q.Default >= leastApprovals
+	}
 	n, named := q.Acts[act]
 	if !named {
 		n = q.Default

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,9 @@ import (
 // childDatabase, in the environment, makes this test binary a signer over that file that serves its standard input, for a
 // parent that kills it.
 const childDatabase = "PURSEKEEPER_TEST_CHILD_DATABASE"
+
+// childDay gives the child killedLimits, so many days later.
+const childDay = "PURSEKEEPER_TEST_CHILD_DAY"
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childDatabase); path != "" {
@@ -59,7 +63,12 @@ type reply struct {
 // serve makes a signer that answers at once, so that many wait for each commit.
 func serve(path string) {
 	b := &bench{path: path, clock: time.Date(2024, 1, 31, 15, 59, 59, 0, time.UTC)}
-	b.open(childTB{})
+	if day, err := strconv.Atoi(os.Getenv(childDay)); err == nil {
+		b.clock = b.clock.AddDate(0, 0, day)
+		b.open(childTB{}, under(childTB{}, killedLimits))
+	} else {
+		b.open(childTB{})
+	}
 	serveLines(b.serve)
 }
 

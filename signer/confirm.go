@@ -206,12 +206,16 @@ func (s view) commitConfirm(
 	ctx context.Context, c confirming, entry audit.Entry, used KeyUsed, right bool,
 ) (Confirmation, error) {
 	shown := ledger.Certificate{Attempt: c.attempt.AttemptKey, Value: upperHex(c.value[:]), Right: right}
+	var failures watched
+	if !right {
+		failures = s.watch(policy.TACFailures, c.subject(entry), entry)
+	}
 	var answer Confirmation
 	var alarms []audit.Event
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.commit(ctx, store.Change{
-		Purse: c.id.purse, Counters: []int{c.id.key.Counter}, Committed: func() { s.raise(alarms) },
+		Purse: c.id.purse, Counters: []int{c.id.key.Counter}, Committed: func() { s.raise(alarms) }, Totals: failures.named(!right),
 		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 			if now := p.Attempt(shown.Attempt); now == nil || now.AuditIndex != c.attempt.AuditIndex {
 				answer, alarms = c.past(used, index, right), nil
@@ -232,6 +236,9 @@ func (s view) commitConfirm(
 				alarms = []audit.Event{audit.Contradiction}
 				entries = append(entries, alarmEntry(e, audit.Contradiction, result.Reason))
 			}
+			if !right && !recorded {
+				entries, alarms = failures.count(p, 1, entries, alarms)
+			}
 			return entries, nil
 		},
 	})
@@ -239,6 +246,14 @@ func (s view) commitConfirm(
 		return Confirmation{}, err
 	}
 	return answer, nil
+}
+
+// subject is whose transaction is confirmed, where it was begun.
+func (c confirming) subject(entry audit.Entry) policy.Subject {
+	return policy.Subject{
+		Operation: c.kind.confirm, KeySet: c.set.Name, Client: entry.Client, Role: entry.Role, Card: c.id.purse.Card, Purse: c.id.purse.Purse,
+		Terminal: c.attempt.Terminal,
+	}
 }
 
 // named is the ledger's outcome as the API names it: what was wrong of an unload is a MAC, not a TAC.

@@ -79,6 +79,9 @@ type client struct {
 	took   map[string]bool   // by the card: the truth
 	lost   int
 	wrong  []string
+
+	limited bool // the signer has limits
+	refused int  // by one of them
 }
 
 func (c *client) complain(format string, a ...any) {
@@ -112,6 +115,12 @@ func (c *client) goOn(p *process) bool {
 		return c.take(p, a)
 	case ledger.SettlementRequired:
 		return c.settleAll(p)
+	case ledger.LimitExceeded:
+		if !c.limited {
+			c.complain("%s %s", a.ID, a.Outcome)
+		}
+		c.refused++
+		return true
 	case ledger.Verified, ledger.Applied, ledger.NotApplied, ledger.Undetermined, ledger.CounterStale:
 		if !retried {
 			c.complain("a new answer got %s", a.Outcome)
@@ -236,10 +245,10 @@ func startChild(t *testing.T, path string) *process {
 	return startProcess(t, childDatabase+"="+path)
 }
 
-func startProcess(t *testing.T, environment string) *process {
+func startProcess(t *testing.T, environment ...string) *process {
 	t.Helper()
 	p := &process{command: exec.Command(os.Args[0]), dead: make(chan struct{}), waiting: map[int]chan reply{}}
-	p.command.Env = append(os.Environ(), environment)
+	p.command.Env = append(os.Environ(), environment...)
 	p.command.Stderr = os.Stderr
 	var err error
 	p.input, err = p.command.StdinPipe()

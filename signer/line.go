@@ -67,7 +67,7 @@ func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data
 		}
 		e := u.entry
 		e.Outcome, e.Inputs.Sequence, e.Inputs.FrameDigest = string(answer.Outcome), answer.Sequence, frameDigest(frame[len(frame)-8:])
-		if answer.AuditIndex, err = signer.recordFrame(ctx, s, u, e); err != nil {
+		if answer.AuditIndex, err = signer.recordFrame(ctx, s, caller, u, e); err != nil {
 			return Sealed{}, err
 		}
 		answer.Frame = upperHex(frame)
@@ -76,9 +76,9 @@ func (s *Signer) Seal(ctx context.Context, caller policy.Caller, sessionID, data
 }
 
 // recordFrame records a frame whose number is taken for good. When officers changed the catalogue since, it is recorded under the new
-// revision if its key still signs there: to do all of it again would leave a gap, and end the session. If not, the operation is done again,
-// and refused by the key's state.
-func (s *Signer) recordFrame(ctx context.Context, v view, u readerUse, e audit.Entry) (uint64, error) {
+// revision if its key still signs there and the caller still may: to do all of it again would leave a gap, and end the session. If not, the
+// operation is done again, and refused by the key's state or the policy.
+func (s *Signer) recordFrame(ctx context.Context, v view, caller policy.Caller, u readerUse, e audit.Entry) (uint64, error) {
 	for range mostRevisions {
 		index, err := v.recordAt(ctx, e)
 		if !errors.Is(err, store.ErrRevision) {
@@ -96,6 +96,11 @@ func (s *Signer) recordFrame(ctx context.Context, v view, u readerUse, e audit.E
 		if !key.For(policy.Seal).Signs() || key.KCV != u.key.KCV {
 			return 0, store.ErrRevision
 		}
+		grant, err := v.keys.policy.Decide(policy.Request{Caller: caller, Operation: policy.Seal, KeySet: u.set.Name, Context: v.context(set, policy.Context{})})
+		if err != nil {
+			return 0, store.ErrRevision
+		}
+		e.Policy = grant.Policy()
 	}
 	return 0, store.ErrRevision
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
@@ -129,45 +130,28 @@ func (o online) answer(ctx context.Context, key Version) (purse.MAC, error) {
 func (s view) commitOnline(ctx context.Context, grant policy.Grant, o online, entry audit.Entry, used KeyUsed, mac2 purse.MAC) (
 	Authorization, error,
 ) {
-	asked := o.asked()
-	var refusal ledger.Outcome
-	if ceiling, ok := grant.Ceiling(); ok && uint64(o.amount) > ceiling {
-		refusal = ledger.LimitExceeded
+	step := onlineStep{
+		online: o, ledger: s.ledger, entry: entry, used: used, plan: o.limits(grant, entry), attempt: o.attempt(used, mac2),
+		mac1: s.watchRight(o.subject(entry), entry),
 	}
-	attempt := o.attempt(used, mac2)
-	attempt.CreatedAt = entry.Time
-	var answer Authorization
-	var alarms []audit.Event
-	err := s.commit(ctx, store.Change{
-		Purse: o.purseKey(), Counters: []int{asked.Counter}, Committed: func() { s.raise(alarms) },
-		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
-			alarms = nil
-			if p.Card.Locked {
-				answer = Authorization{Outcome: ledger.CardLocked, Key: used, AuditIndex: index, Detail: detailLocked}
-				return []audit.Entry{refused(entry, answer)}, nil
-			}
-			fresh := func() *store.Attempt {
-				made := *attempt
-				made.AuditIndex = index
-				return &made
-			}
-			result := s.ledger.Authorize(p, asked, refusal, fresh)
-			answer = o.authorization(result, used, index)
-			if result.Recorded && result.Outcome != ledger.CounterConflict {
-				return nil, nil // the recorded answer again: its entry is there
-			}
-			var entries []audit.Entry
-			entries, alarms = authorizationEntries(entry, answer, result)
-			return entries, nil
-		},
-	})
+	step.attempt.CreatedAt, step.attempt.Client, step.attempt.Buckets = entry.Time, entry.Client, step.plan.Buckets()
+	change := store.Change{
+		Purse: o.purseKey(), Counters: []int{int(o.counter)}, Totals: slices.Concat(step.plan.Totals(), step.mac1.named(false)),
+		Decide: step.decide, Committed: func() { s.raise(step.alarms) },
+	}
+	err := s.commit(ctx, change)
+	if errors.Is(err, errToCount) {
+		step.counting, step.conflicts = true, s.watch(policy.CounterConflicts, o.subject(entry), entry)
+		change.Totals = append(change.Totals, step.conflicts.totals()...)
+		err = s.commit(ctx, change)
+	}
 	if err != nil {
 		return Authorization{}, err
 	}
-	if answer.Outcome == ledger.Approved {
-		return o.withCommand(answer)
+	if step.answer.Outcome == ledger.Approved {
+		return o.withCommand(step.answer)
 	}
-	return answer, nil
+	return step.answer, nil
 }
 
 const detailLocked = "repeated wrong MAC1s locked this card; an officer must lift the lock"
@@ -176,22 +160,24 @@ const detailLocked = "repeated wrong MAC1s locked this card; an officer must lif
 func (s view) mac1Failed(ctx context.Context, o online, entry audit.Entry, used KeyUsed) (Authorization, error) {
 	var answer Authorization
 	var alarms []audit.Event
+	mac1 := s.watch(policy.MAC1Failures, o.subject(entry), entry)
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.commit(ctx, store.Change{
-		Purse: o.purseKey(), Committed: func() { s.raise(alarms) },
-		Decide: func(p *store.Purse, index uint64) ([]audit.Entry, error) {
+		Purse: o.purseKey(), Committed: func() { s.raise(alarms) }, Totals: mac1.totals(),
+		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			answer = Authorization{Outcome: ledger.MACMismatch, Key: used, AuditIndex: index}
 			alarms = nil
-			if p.Card.Locked {
-				answer.Outcome, answer.Detail = ledger.CardLocked, detailLocked
+			if outcome, detail := shut(p, mac1); outcome != "" {
+				answer.Outcome, answer.Detail = outcome, detail
 				return []audit.Entry{refused(entry, answer)}, nil
 			}
-			entries := []audit.Entry{refused(entry, answer)}
+			entries = []audit.Entry{refused(entry, answer)}
 			if s.ledger.MAC1Failed(p, o.set.MAC1Failures) {
 				alarms = []audit.Event{audit.CardLocked}
 				entries = append(entries, alarmEntry(entry, audit.CardLocked, detailLocked))
 			}
+			entries, alarms = mac1.count(p, 1, entries, alarms)
 			return entries, nil
 		},
 	})

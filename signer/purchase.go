@@ -146,7 +146,7 @@ func (s view) beginPurchase(ctx context.Context, caller policy.Caller, grant pol
 
 // takeSerial gives the terminal's next serial number, or, with 0, the answer that needs none: what is recorded, or a refusal.
 func (s view) takeSerial(ctx context.Context, grant policy.Grant, q sale, entry audit.Entry, used KeyUsed) (purse.TSN, Bargain, error) {
-	ceiling, limited := grant.Ceiling()
+	plan := q.limits(grant, entry)
 	var tsn purse.TSN
 	var answer Bargain // not result variables: after an early return the store may still write them
 	change := q.change(func(p *store.Purse, index uint64) ([]audit.Entry, error) {
@@ -155,8 +155,8 @@ func (s view) takeSerial(ctx context.Context, grant policy.Grant, q sale, entry 
 			answer = bargain(result, used, index)
 			return saleEntries(entry, answer, result), nil
 		}
-		if limited && uint64(q.amount) > ceiling {
-			answer = Bargain{Outcome: ledger.LimitExceeded, Key: used, AuditIndex: index}
+		if detail := plan.Judge(p); detail != "" {
+			answer = Bargain{Outcome: ledger.LimitExceeded, Key: used, AuditIndex: index, Detail: detail}
 			return saleEntries(entry, answer, ledger.Bought{}), nil
 		}
 		next, ok := p.Terminal().Next()

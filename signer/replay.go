@@ -96,7 +96,11 @@ const clockSlack = time.Minute
 //
 // Errors: *policy.Denied, *purse.FieldError, ErrNoPast, and those of the token and the store, after which the same call may be made again.
 func (s *Signer) Replay(ctx context.Context, caller policy.Caller, r ReplayRequest) (Replayed, error) {
-	return s.looking().replayPart(ctx, caller, r)
+	look, err := s.looking(ctx)
+	if err != nil {
+		return Replayed{}, err
+	}
+	return look.replayPart(ctx, caller, r)
 }
 
 func (s view) replayPart(ctx context.Context, caller policy.Caller, r ReplayRequest) (Replayed, error) {

@@ -40,7 +40,7 @@ const (
 	blindSession    = "READER_SESSION" // its proofs are of a session's keys
 	blindFrame      = "READER_FRAME"   // its data is not in the record
 	blindBatch      = "BATCH"          // the items that were verified are in the batch's digest alone
-	blindLocked     = "CARD_LOCKED"    // the card was locked: the record does not say what its MAC was
+	blindLocked     = "CARD_LOCKED"    // the card was locked, or its terminal or client refused: the record does not say what its MAC was
 	blindSettlement = "SETTLEMENT"     // it was over: the record does not say what the card's MAC was
 	blindNoMore     = "NO_MORE_VALUES" // the value was refused, right or wrong
 	blindKey        = "KEY_SUSPENDED"  // the key may not verify
@@ -100,8 +100,9 @@ func init() {
 var eventsWithoutKeySet = withoutKeySet(
 	[]audit.Event{
 		identifyEvent, audit.Started, audit.KeyExposure, audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers,
-		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate,
-		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
+		audit.LimitAlarm, audit.MAC1Failures, audit.MAC1Refused, audit.CounterConflicts, audit.TACFailures,
+		audit.CheckpointKey, audit.SealingLate, audit.SealingRefused, audit.Pruned, audit.WitnessConflict, audit.WitnessLate, audit.CertificatesRefused, audit.RevocationListLate,
+		audit.Restored, audit.BackupMade, audit.OfficersRegistered, audit.RulesRegistered, audit.RulesUnusable, audit.ChangeProposed, audit.ChangeApproved, audit.ChangeRejected,
 		audit.ChangeCancelled, audit.ChangeClaimed, audit.ChangeApplied, audit.ChangeRefused,
 	},
 	policy.ListKeySets, policy.Replay, policy.ListEntries, policy.ReadEntry, policy.ProveEntry, policy.LatestCheckpoint,

@@ -3,6 +3,7 @@ package signer
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/audit/past"
@@ -50,7 +51,11 @@ func compareAuthorize(kind onlineKind) comparison {
 		switch ledger.Outcome(e.Outcome) {
 		case ledger.Approved:
 			approved = true
-		case ledger.LimitExceeded, ledger.CounterConflict, ledger.CounterStale, ledger.SettlementRequired:
+		case ledger.LimitExceeded:
+			if strings.HasPrefix(e.Detail, detailRefused) {
+				return blind(blindLocked), nil
+			}
+		case ledger.CounterConflict, ledger.CounterStale, ledger.SettlementRequired:
 		case ledger.MACMismatch:
 			right = false
 		case ledger.CardLocked:
@@ -183,7 +188,7 @@ func (s view) compareSettle(ctx context.Context, set *keySet, e audit.Entry) (fi
 	case ledger.Verified, ledger.CounterStale:
 	case ledger.MACMismatch:
 		right = false
-	case ledger.CardLocked:
+	case ledger.CardLocked, ledger.LimitExceeded:
 		return blind(blindLocked), nil
 	case ledger.SettlementExpired:
 		return blind(blindSettlement), nil

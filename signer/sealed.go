@@ -111,7 +111,10 @@ func (s view) looked(ctx context.Context, v sight, op policy.Operation, keySet, 
 
 // SealedEntries lists entries, and the token of the next page, "" after the last.
 func (s *Signer) SealedEntries(ctx context.Context, caller policy.Caller, r EntriesRequest) (page []SealedEntry, next string, err error) {
-	look := s.looking()
+	look, err := s.looking(ctx)
+	if err != nil {
+		return nil, "", err
+	}
 	v, err := look.see(ctx, caller, policy.ListEntries, r.Query.KeySet)
 	if err != nil {
 		return nil, "", err
@@ -185,7 +188,10 @@ func (s *Signer) SealedEntry(ctx context.Context, caller policy.Caller, index ui
 	if prove {
 		op = policy.ProveEntry
 	}
-	look := s.looking()
+	look, err := s.looking(ctx)
+	if err != nil {
+		return entry, "", err
+	}
 	v, err := look.see(ctx, caller, op, "")
 	if err != nil {
 		return entry, "", err
@@ -220,7 +226,10 @@ func (s *Signer) SealedEntry(ctx context.Context, caller policy.Caller, index ui
 
 // LatestCheckpoint returns the newest checkpoint; nothing sealed yet is not found.
 func (s *Signer) LatestCheckpoint(ctx context.Context, caller policy.Caller) (c Checkpoint, err error) {
-	look := s.looking()
+	look, err := s.looking(ctx)
+	if err != nil {
+		return c, err
+	}
 	v, err := look.see(ctx, caller, policy.LatestCheckpoint, "")
 	if err != nil {
 		return c, err
@@ -239,7 +248,10 @@ func (s *Signer) LatestCheckpoint(ctx context.Context, caller policy.Caller) (c 
 func (s *Signer) ExportEntries(ctx context.Context, caller policy.Caller, q audit.Query, from uint64) (
 	export func(ctx context.Context, yield func(SealedEntry) error) error, err error,
 ) {
-	look := s.looking()
+	look, err := s.looking(ctx)
+	if err != nil {
+		return nil, err
+	}
 	v, err := look.see(ctx, caller, policy.ExportEntries, q.KeySet)
 	if err != nil {
 		return nil, err

@@ -228,17 +228,27 @@ func (s view) commitSettle(
 ) (Settled, error) {
 	var answer Settled
 	var alarms []audit.Event
+	// A settlement's terminal number is used once, and is nobody's: its client alone is counted.
+	subject := policy.Subject{KeySet: set.Name, Client: entry.Client}
+	mac1 := s.watchRight(subject, entry)
+	if !fresh.Right {
+		mac1 = s.watch(policy.MAC1Failures, subject, entry)
+	}
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	err := s.commit(ctx, store.Change{
-		Purse: at, Counters: []int{fresh.Counter}, Settlement: fresh.Settlement, Committed: func() { s.raise(alarms) },
+		Purse: at, Counters: []int{fresh.Counter}, Settlement: fresh.Settlement, Committed: func() { s.raise(alarms) }, Totals: mac1.named(!fresh.Right),
 		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
 			alarms = nil
 			f := fresh
-			if p.Card.Locked {
-				f.Refuse = ledger.CardLocked
+			outcome, detail := shut(p, mac1)
+			if outcome != "" {
+				f.Refuse = outcome
 			}
 			result, recorded := s.ledger.Settle(p, f, s.now())
+			if outcome != "" && result.Outcome == outcome {
+				result.Reason = detail
+			}
 			answer = Settled{Outcome: result.Outcome, Settled: result.Settled, Key: used, AuditIndex: index, Detail: result.Reason}
 			if recorded {
 				answer.AuditIndex = p.Settlement(f.Settlement).AuditIndex
@@ -250,10 +260,14 @@ func (s view) commitSettle(
 			e := entry
 			e.Outcome, e.Detail, e.Settled = string(result.Outcome), result.Reason, settledEntries(result.Settled)
 			entries, alarms = withUnexplained([]audit.Entry{e}, result)
-			if result.Outcome == ledger.MACMismatch && s.ledger.MAC1Failed(p, set.MAC1Failures) {
+			if result.Outcome != ledger.MACMismatch {
+				return entries, nil
+			}
+			if s.ledger.MAC1Failed(p, set.MAC1Failures) {
 				alarms = append(alarms, audit.CardLocked)
 				entries = append(entries, alarmEntry(e, audit.CardLocked, detailLocked))
 			}
+			entries, alarms = mac1.count(p, 1, entries, alarms)
 			return entries, nil
 		},
 	})

@@ -136,7 +136,31 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 	})
 }
 
-// identifyEvent is that of a caller who is no client.
+// Refuse records a caller who was refused for his certificate, before anybody asked who he is.
+func (s *Signer) Refuse(ctx context.Context, names []string, reason string) error {
+	_, err := withKeys(ctx, s, func(s view) (struct{}, error) {
+		return struct{}{}, s.record(ctx, audit.Entry{
+			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%s: %s", reason, firstOfNames(names)), Policy: s.keys.policy.Digest(),
+		})
+	})
+	return err
+}
+
+// firstOfNames writes names for the record; a certificate may carry more, and longer ones, than an entry has room for.
+func firstOfNames(names []string) string {
+	const atMost, longest = 8, 256
+	more := ""
+	if len(names) > atMost {
+		names, more = names[:atMost], fmt.Sprintf(" and %d more", len(names)-atMost)
+	}
+	short := make([]string, len(names))
+	for i, name := range names {
+		short[i] = name[:min(len(name), longest)]
+	}
+	return fmt.Sprintf("%q", short) + more
+}
+
+// identifyEvent is that of a caller who is no client, or whose certificate is not good.
 const identifyEvent audit.Event = "Identify"
 
 const outcomeDenied = "PERMISSION_DENIED"

@@ -252,12 +252,36 @@ func (s view) verifyTAC(ctx context.Context, caller policy.Caller, grant policy.
 		v.Outcome, v.Detail = judgeTAC(key, right)
 	}
 	entry.Outcome, entry.Detail, entry.Key, entry.Boundary = string(v.Outcome), v.Detail, &v.Key.Key, v.Key.Boundary
-	index, err := s.recordJudged(ctx, entry)
+	var failures watched
+	failed := v.Outcome == ledger.TACMismatch
+	if failed {
+		failures = s.watch(policy.TACFailures, t.subject(set, entry), entry)
+	}
+	var alarms []audit.Event
+	ctx, cancel := judged(ctx)
+	defer cancel()
+	err := s.commit(ctx, store.Change{
+		Totals: failures.named(failed), Committed: func() { s.raise(alarms) },
+		Decide: func(p *store.Purse, index uint64) (entries []audit.Entry, err error) {
+			v.AuditIndex, alarms, entries = index, nil, []audit.Entry{entry}
+			if failed {
+				entries, alarms = failures.count(p, 1, entries, alarms)
+			}
+			return entries, nil
+		},
+	})
 	if err != nil {
 		return Verification{}, err
 	}
-	v.AuditIndex = index
 	return v, nil
+}
+
+// subject is whose TAC it is.
+func (t *tac) subject(set *keySet, entry audit.Entry) policy.Subject {
+	return policy.Subject{
+		Operation: policy.Operation(entry.Event), KeySet: set.Name, Client: entry.Client, Role: entry.Role, Card: t.card.id,
+		Terminal: t.terminal.String(),
+	}
 }
 
 // judgeTAC is the outcome of a TAC that was computed and compared.

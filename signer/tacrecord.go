@@ -51,10 +51,16 @@ func (s view) commitTACs(ctx context.Context, caller policy.Caller, b *tacBatch)
 	ctx, cancel := judged(ctx)
 	defer cancel()
 	at := new(uint64) // not a result variable: after an early return the committing goroutine may still write it
-	err := s.commit(ctx, store.Change{Decide: func(_ *store.Purse, index uint64) ([]audit.Entry, error) {
-		*at = index
-		return entries, nil
-	}})
+	failures := s.watchBatch(b, entries[0])
+	var alarms []audit.Event
+	err := s.commit(ctx, store.Change{
+		Totals: failures.totals(), Committed: func() { s.raise(alarms) },
+		Decide: func(p *store.Purse, index uint64) (all []audit.Entry, err error) {
+			*at = index
+			all, alarms = failures.count(p, entries[:len(entries):len(entries)], nil)
+			return all, nil
+		},
+	})
 	if err != nil {
 		return TACBatch{}, err
 	}

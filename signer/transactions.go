@@ -19,22 +19,24 @@ const (
 
 // Transaction returns one recorded transaction.
 func (s *Signer) Transaction(ctx context.Context, caller policy.Caller, transactionID string) (store.Listed, error) {
-	return withKeys(ctx, s, func(s view) (store.Listed, error) {
-		id, err := parseTransaction(transactionID)
-		if err != nil {
-			return store.Listed{}, err
-		}
-		_, _, err = s.permit(ctx, caller, policy.GetTransaction, id.purse.KeySet,
-			audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()}, policy.Context{})
-		if err != nil {
-			return store.Listed{}, err
-		}
-		attempt, err := s.attempt(ctx, id)
-		if err != nil {
-			return store.Listed{}, err
-		}
-		return store.Listed{Purse: id.purse, Attempt: attempt}, nil
-	})
+	look, err := s.looking(ctx)
+	if err != nil {
+		return store.Listed{}, err
+	}
+	id, err := parseTransaction(transactionID)
+	if err != nil {
+		return store.Listed{}, err
+	}
+	_, _, err = look.permit(ctx, caller, policy.GetTransaction, id.purse.KeySet,
+		audit.Entry{KeySet: id.purse.KeySet, Transaction: id.String()}, policy.Context{})
+	if err != nil {
+		return store.Listed{}, err
+	}
+	attempt, err := look.attempt(ctx, id)
+	if err != nil {
+		return store.Listed{}, err
+	}
+	return store.Listed{Purse: id.purse, Attempt: attempt}, nil
 }
 
 // ListRequest is ListTransactions as the caller wrote it. CardSerial "" and Purse 0 choose all.
@@ -50,11 +52,11 @@ type ListRequest struct {
 
 // Transactions returns recorded transactions in the order of commit, and the token of the next page, "" after the last.
 func (s *Signer) Transactions(ctx context.Context, caller policy.Caller, r ListRequest) (listed []store.Listed, next string, err error) {
-	listed, err = withKeys(ctx, s, func(s view) (page []store.Listed, err error) {
-		page, next, err = s.transactions(ctx, caller, r)
-		return page, err
-	})
-	return listed, next, err
+	look, err := s.looking(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return look.transactions(ctx, caller, r)
 }
 
 func (s view) transactions(ctx context.Context, caller policy.Caller, r ListRequest) ([]store.Listed, string, error) {

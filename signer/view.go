@@ -66,11 +66,16 @@ func (s *Signer) view() view {
 	}
 }
 
-// looking is the view of an operation that only looks at the record: what it answers rests on no key's state, so that a change of officers
-// meanwhile does not undo it.
-func (s *Signer) looking() view {
+// looking is the view of an operation that only looks at what is recorded, and may record nothing itself: by the catalogue as it is when it begins, so that who may not look any
+// more does not. What it answers rests on no key's state, so that a change of officers meanwhile does not undo it.
+func (s *Signer) looking(ctx context.Context) (view, error) {
+	if s.Revision() != 0 {
+		if err := s.reload(ctx); err != nil {
+			return view{}, fmt.Errorf("%w: the catalogue could not be read: %w", store.ErrUnavailable, err)
+		}
+	}
 	v := s.view()
-	return view{v.service, &snapshot{policy: v.keys.policy, sets: v.keys.sets}}
+	return view{v.service, &snapshot{policy: v.keys.policy, sets: v.keys.sets}}, nil
 }
 
 // Use makes the policy and the key sets of a revision those that operations from now on go by; a nil policy is the one in use. An older revision than the one in use is left alone:

@@ -188,7 +188,9 @@ func (b *batch) decide(c Change) error {
 	p, card := b.purses[c.Purse], b.cards[c.Purse.cardKey()]
 	next := b.first + uint64(len(b.lines))
 	decided := p.now.forDecision(c, card.now)
-	b.beside.lend(decided, c)
+	if err := b.beside.lend(decided, c); err != nil {
+		return err
+	}
 	entries, err := protect(c.Decide, decided, next)
 	if err != nil {
 		return err
@@ -198,7 +200,7 @@ func (b *batch) decide(c Change) error {
 		return err
 	}
 	known := len(p.now.attempts)
-	if err := checkAdded(decided, known, next, len(lines)); err != nil {
+	if err := checkAdded(decided, c, known, next, len(lines)); err != nil {
 		return err
 	}
 	if err := b.beside.check(decided, c, next, len(lines)); err != nil {
@@ -207,7 +209,12 @@ func (b *batch) decide(c Change) error {
 	for i, a := range decided.attempts[:known] {
 		a.restore(p.now.attempts[i])
 	}
+	charged := chargedAnew(p.now.attempts, decided.attempts)
+	if err := b.beside.totals.check(charged); err != nil {
+		return err
+	}
 	b.beside.take(decided, c)
+	b.beside.totals.take(decided, charged)
 	p.now, card.now = decided, decided.Card
 	b.lines = append(b.lines, lines...)
 	return nil
@@ -237,7 +244,7 @@ func encode(entries []audit.Entry) ([][]byte, error) {
 
 // checkAdded refuses what the database would refuse later, for the whole group, and what the next read relies on: a new
 // attempt has a state and the index of one of its own change's entries, and stands at most at the purse's highest counter.
-func checkAdded(p *Purse, known int, first uint64, entries int) error {
+func checkAdded(p *Purse, c Change, known int, first uint64, entries int) error {
 	next := first
 	for _, a := range p.attempts[known:] {
 		switch {
@@ -247,6 +254,9 @@ func checkAdded(p *Purse, known int, first uint64, entries int) error {
 			return fmt.Errorf("bug: a new attempt has counter %d, above the highest, %d", a.Counter, p.Highest)
 		case a.State == "":
 			return errors.New("bug: a new attempt has no state")
+		}
+		if err := checkBuckets(a, c); err != nil {
+			return err
 		}
 		next = a.AuditIndex + 1
 	}

@@ -12,6 +12,7 @@ type beside struct {
 	sessions  shelf[string, *ReaderSession]
 	requests  shelf[string, *ChangeRequest]
 	custody   heldCustody
+	totals    heldTotals
 }
 
 // shelf holds things of one kind in the order of their first change, in which they are written.
@@ -61,6 +62,7 @@ func (b *beside) hold(c Change) {
 		b.requests.hold(c.Request)
 	}
 	b.custody.named = b.custody.named || c.Custody
+	b.totals.hold(c)
 }
 
 // read asks for all that is held.
@@ -100,6 +102,19 @@ func (b *beside) read(on connection, do *besideStatements) error {
 	}); err != nil {
 		return err
 	}
+	asked = nil
+	for _, t := range b.totals.order {
+		asked = append(asked, t.key)
+	}
+	if err := do.totals.read(on, asked, func(row scanner) error {
+		var bucket string
+		var t Total
+		err := row.Scan(&bucket, &t.Fen, &t.Count, &t.AlarmedFen, &t.AlarmedCount)
+		b.totals.found(bucket, t)
+		return err
+	}); err != nil {
+		return err
+	}
 	return b.readCustody(on, do)
 }
 
@@ -128,7 +143,7 @@ func (b *beside) readCustody(on connection, do *besideStatements) error {
 }
 
 // lend gives a purse that is about to be decided copies of what its change named.
-func (b *beside) lend(p *Purse, c Change) {
+func (b *beside) lend(p *Purse, c Change) error {
 	p.terminal, p.purchase, p.session, p.custody, p.request = nil, nil, nil, nil, nil
 	if t := b.terminals.all[c.Terminal]; t != nil {
 		copied := t.now
@@ -146,6 +161,7 @@ func (b *beside) lend(p *Purse, c Change) {
 	if c.Custody {
 		p.custody = &Custody{b.custody.revision, bytes.Clone(b.custody.document)}
 	}
+	return b.totals.lend(p, c)
 }
 
 // check refuses what a decision made wrong; see checkAdded.

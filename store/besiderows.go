@@ -16,6 +16,7 @@ type besideStatements struct {
 	terminals, purchases, sessions                             statement
 	putTerminals, insertPurchases, updatePurchases, putSession statement
 	custody, requests, putCustody, putRequests                 statement
+	totalStatements
 }
 
 func newBesideStatements() besideStatements {
@@ -58,8 +59,9 @@ func newBesideStatements() besideStatements {
 					audit_index = excluded.audit_index`,
 			kinds: "ttttittittttiibiibi",
 		},
-		custody:    statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
-		putCustody: statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, kinds: "it"},
+		totalStatements: newTotalStatements(),
+		custody:         statement{text: `SELECT revision, document FROM custody WHERE one = 1`},
+		putCustody:      statement{text: `UPDATE custody SET revision = ?, document = ? WHERE one = 1`, kinds: "it"},
 		requests: statement{
 			text: `WITH asked (asked_id) AS (VALUES %s) SELECT ` + requestColumns + ` FROM asked
 				CROSS JOIN change_requests ON id = asked_id`,

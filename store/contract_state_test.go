@@ -53,13 +53,17 @@ func contractAttempts(t *testing.T, e engine) {
 	require.NotEmpty(t, judged)
 	var seed int
 	var want store.Attempt
-	require.NoError(t, s.Commit(t.Context(), change(purseEP, func(p *store.Purse, index uint64) ([]audit.Entry, error) {
-		refill(&want, &seed)
+	refill(&want, &seed)
+	made := change(purseEP, func(p *store.Purse, index uint64) ([]audit.Entry, error) {
 		want.Counter, want.AuditIndex, want.Epoch, p.Highest = 7, index, 0, 7 // the epoch is the purse's
 		made := want
 		p.Add(&made)
 		return entries("made"), nil
-	})))
+	})
+	for _, bucket := range want.Buckets {
+		made.Totals = append(made.Totals, store.Bucket{Name: bucket})
+	}
+	require.NoError(t, s.Commit(t.Context(), made))
 	seen(t, s, purseEP, want)
 
 	for n, field := range judged { // each alone, so that none is kept only because another changed

@@ -23,6 +23,8 @@ func (b *batch) flush() error {
 		{"purchases", b.beside.judgedPurchases, &b.do.beside.updatePurchases},
 		{"sessions", b.beside.changedSessions, &b.do.beside.putSession},
 		{"change requests", b.beside.changedRequests, &b.do.beside.putRequests},
+		{"totals", b.beside.changedTotals, &b.do.beside.putTotals},
+		{"charges given back", b.beside.chargedBlindly, &b.do.beside.chargeTotals},
 		{"catalogue", b.beside.changedCustody, &b.do.beside.putCustody},
 		{"audit entries", b.entries, &b.do.insertEntries},
 	} {

@@ -38,6 +38,8 @@ type Purse struct {
 	highestRead int           // the highest when the decision began
 	named       Change        // what the decision may look at
 
+	totals []namedTotal // that the change named
+
 	// What the change named beside the purse; each nil when it named none, or none is there.
 	terminal *Terminal
 	purchase *Purchase
@@ -75,7 +77,9 @@ type Attempt struct {
 	MAC2       string
 	AuditIndex uint64
 	CreatedAt  time.Time
-	Epoch      int // how often its purse had been reset
+	Epoch      int      // how often its purse had been reset
+	Client     string   // who asked
+	Buckets    []string // the totals that it is charged to; see Total
 
 	State        State
 	Evidence     Evidence
@@ -239,7 +243,7 @@ func (p *Purse) forDecision(c Change, card Card) *Purse {
 	d.attempts = make([]*Attempt, len(p.attempts), len(p.attempts)+1)
 	for i, a := range p.attempts {
 		copied := *a
-		copied.WrongTACs = slices.Clone(a.WrongTACs)
+		copied.Buckets, copied.WrongTACs = slices.Clone(a.Buckets), slices.Clone(a.WrongTACs)
 		d.attempts[i] = &copied
 	}
 	d.settlements = make([]*Settlement, len(p.settlements))

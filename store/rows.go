@@ -28,7 +28,7 @@ func (r purseRow) into(p *Purse, c *heldCard) {
 func appendAttempt(values []any, key PurseKey, a *Attempt) []any {
 	return appendJudgement(append(values, int64(a.AuditIndex), key.KeySet, key.Card, key.Purse, a.Counter, a.Random, a.ID, a.Operation,
 		int64(a.Amount), int64(a.OldLimit), int64(a.Balance), a.Terminal, a.Date, a.Time, a.IssuerID, a.KeyVersion, a.KCV, a.Boundary, a.MAC2,
-		a.CreatedAt.UnixMicro(), a.Epoch), a)
+		a.CreatedAt.UnixMicro(), a.Epoch, a.Client, strings.Join(a.Buckets, ",")), a)
 }
 
 // appendJudgement appends what an update may change, the last columns of an attempt.
@@ -42,18 +42,17 @@ func scanAttempt(row scanner, before ...any) (PurseKey, Attempt, error) {
 		key     PurseKey
 		a       Attempt
 		created int64
+		buckets string
 		wrong   string
 	)
 	err := row.Scan(append(before, &a.AuditIndex, &key.KeySet, &key.Card, &key.Purse, &a.Counter, &a.Random, &a.ID, &a.Operation,
 		&a.Amount, &a.OldLimit, &a.Balance, &a.Terminal, &a.Date, &a.Time, &a.IssuerID, &a.KeyVersion, &a.KCV, &a.Boundary, &a.MAC2,
-		&created, &a.Epoch, &a.State, &a.Evidence, &a.Contradicted, &a.RightTAC, &wrong)...)
+		&created, &a.Epoch, &a.Client, &buckets, &a.State, &a.Evidence, &a.Contradicted, &a.RightTAC, &wrong)...)
 	if err != nil {
 		return key, a, err
 	}
 	a.CreatedAt = time.UnixMicro(created).UTC()
-	if wrong != "" {
-		a.WrongTACs = strings.Split(wrong, ",")
-	}
+	a.Buckets, a.WrongTACs = listOf(buckets), listOf(wrong)
 	return key, a, nil
 }
 

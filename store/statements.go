@@ -3,7 +3,7 @@ package store
 import "strings"
 
 const attemptColumns = `audit_index, key_set, card, purse, counter, random, id, operation, amount, old_limit, balance, terminal, date, time,
-	issuer_id, key_version, kcv, boundary, mac2, created_at, epoch, state, evidence, contradicted, right_tac, wrong_tacs`
+	issuer_id, key_version, kcv, boundary, mac2, created_at, epoch, client, buckets, state, evidence, contradicted, right_tac, wrong_tacs`
 
 const settlementColumns = `id, key_set, card, purse, terminal, issuer_id, expires_at, state, answer, outcome, settled,
 	key_version, audit_index`
@@ -51,7 +51,7 @@ func newStatements() *statements {
 				ON CONFLICT (key_set, card) DO UPDATE SET mac1_failures = excluded.mac1_failures, locked = excluded.locked`,
 			kinds: "ttib",
 		},
-		insertAttempts: statement{text: `INSERT INTO attempts (` + attemptColumns + `) VALUES %s`, kinds: "itttitttiiittttitttiittbtt"},
+		insertAttempts: statement{text: `INSERT INTO attempts (` + attemptColumns + `) VALUES %s`, kinds: "itttitttiiittttitttiittttbtt"},
 		updateAttempts: statement{
 			text: `WITH judged (n, s, e, c, r, w) AS (VALUES %s)
 				UPDATE attempts SET state = s, evidence = e, contradicted = c, right_tac = r, wrong_tacs = w

@@ -25,6 +25,8 @@ type Change struct {
 	Counters []int
 	// Settlement names the settlement to load instead of the pending one; "" is the pending one.
 	Settlement string
+	// Totals are the running totals that Decide will look at or add to, each once; a new attempt is charged to none but these.
+	Totals []Bucket
 	// Terminal names the terminal whose next serial number Decide will take; the zero key is none.
 	Terminal TerminalKey
 	// Purchase names, by OFFSN and R in Purse, the purchase that Decide will look at or record; nil is none.

@@ -26,6 +26,7 @@ type auditCmd struct {
 	Show       auditShowCmd       `cmd:"" help:"Show one sealed entry in full, or a card's life on one page."`
 	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint, to be saved."`
 	Approvals  auditApprovalsCmd  `cmd:"" help:"Write every approval of the record with its signature, for ssh-keygen -Y verify."`
+	Policy     auditPolicyCmd     `cmd:"" help:"Find the rules that decided an entry, by their digest, in the record alone."`
 	Export     auditExportCmd     `cmd:"" help:"Write sealed entries as JSON Lines or CSV."`
 	Replay     auditReplayCmd     `cmd:"" help:"Have the signer compare the record with its keys. Ends with 0 only when nothing differs."`
 	Archive    auditArchiveCmd    `cmd:"" help:"Copy the sealed log to another folder, and verify the copy."`

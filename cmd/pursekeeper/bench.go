@@ -195,8 +195,10 @@ func (c *benchLoadCmd) overMTLS(ctx context.Context, n *node, deck *deck, folder
 	if err != nil {
 		return err
 	}
-	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
-	server := rpc.NewServer(handler, n.config.TLS, n.log)
+	handler := rpc.NewHandler(rpc.Config{
+		Signer: n.signer, Peers: n.peers, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout,
+	})
+	server := rpc.NewServer(handler, n.log)
 	go func() { _ = server.ServeTLS(public, "", "") }()
 	defer server.Close() //nolint:errcheck // the end of a measurement
 

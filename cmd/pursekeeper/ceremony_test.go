@@ -74,13 +74,14 @@ func furnishRoom(dir string) error {
 // found registers the officers in the first store, and makes its key set.
 func found(dir string) error {
 	return inOffice(dir, func(o *custody.Office) error {
-		c := custody.Catalogue{Quorum: policy.Quorum{Default: 1}}
+		c := custody.Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: policy.Rules{Policies: policy.Shipped()}}
 		for _, name := range officersOfTest {
 			public, err := ssh.NewPublicKey(officerKey(name).Public())
 			if err != nil {
 				return err
 			}
 			c.Officers = append(c.Officers, custody.Officer{Name: name, Key: custody.OfficerKeyText(public)})
+			c.Rules.Clients = append(c.Rules.Clients, policy.Client{Name: name, Identity: devpki.Identity(name), Role: policy.Officer, KeySets: []string{"gd"}})
 		}
 		if _, err := o.Found(context.Background(), c); err != nil {
 			return err

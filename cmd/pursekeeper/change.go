@@ -11,6 +11,7 @@ import (
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/custody"
+	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // changeCmd is how officers change keys, policy of custody, and officers.
@@ -87,6 +88,9 @@ func standing(c *v1.Change) string {
 	return text
 }
 
+// over reports whether the state is one that a change does not leave.
+func over(state string) bool { return store.RequestState(state).Over() }
+
 type changeListCmd struct {
 	officerFlags
 	All bool `help:"Those that are over, too."`
@@ -130,6 +134,11 @@ func (c *changeShowCmd) Run(ctx context.Context) error {
 	}
 	fmt.Println(standing(m))
 	fmt.Print(change.Words())
+	if !over(m.State) {
+		if err := c.showDifferences(ctx, change); err != nil {
+			return err
+		}
+	}
 	fmt.Printf("  %-12s %s\n", "SHA-256", digestOf(m.Bytes))
 	for _, a := range m.Approvals {
 		fmt.Printf("  %-12s %s at %s\n", "approved", printable(a.Officer), printable(a.ApprovedAt))

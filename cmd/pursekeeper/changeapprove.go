@@ -37,6 +37,9 @@ func (c *changeApproveCmd) Run(ctx context.Context) error {
 		return err
 	}
 	fmt.Print(change.Words())
+	if err := c.showDifferences(ctx, change); err != nil {
+		return err
+	}
 	fmt.Printf("  %-12s %s\n", "SHA-256", digestOf(m.Bytes))
 	if err := c.agreed(); err != nil {
 		return err

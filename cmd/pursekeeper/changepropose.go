@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -47,6 +48,12 @@ type changeProposeCmd struct {
 	Issuer    []string `help:"Of keyset.create: none, card, or the factors, root first; left out: as the profile says."`
 	TimeZone  string   `help:"Of keyset.create." default:"Asia/Shanghai"`
 	Failures  int      `help:"Of keyset.create: wrong MAC1s that lock a card." default:"10"`
+
+	Client   string   `help:"Of the acts on clients: its name." placeholder:"NAME"`
+	Identity string   `help:"Of client.add and client.replace: the exact URI or DNS name in its certificate." placeholder:"URI"`
+	Role     string   `help:"Of client.add and client.replace: platform, reader, officer, auditor, personaliser or operator."`
+	KeySets  []string `help:"Of client.add and client.replace: the key sets that policies let it use as its own." placeholder:"SET,…"`
+	Dir      string   `help:"Of policy.set: folder with the documents, *.cedar, and limits.yaml; what is not in it goes." type:"existingdir"`
 }
 
 // Run proposes, and prints what the other officers are asked.
@@ -77,6 +84,9 @@ func (f officerFlags) propose(ctx context.Context, draft []byte, until time.Dura
 		return err
 	}
 	fmt.Print(change.Words())
+	if err := f.showDifferences(ctx, change); err != nil {
+		return err
+	}
 	fmt.Println(standing(answer.Change))
 	return nil
 }
@@ -106,7 +116,16 @@ func (c *changeProposeCmd) draft(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	change[member] = value
-	return json.Marshal(change)
+	return draftOf(change)
+}
+
+// draftOf is a draft as JSON, in which <, > and & stand for themselves: a policy is full of them, and a draft has a bound.
+func draftOf(change map[string]any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(change)
+	return text.Bytes(), err
 }
 
 func (c *changeProposeCmd) member(ctx context.Context) (name string, value any, err error) {
@@ -129,6 +148,11 @@ func (c *changeProposeCmd) member(ctx context.Context) (name string, value any, 
 	case policy.CreateKey, policy.ActivateKey, policy.SuspendKey, policy.ResumeKey, policy.DeactivateKey, policy.CompromiseKey, policy.DestroyKey:
 		value, err = c.keysOf(ctx, act)
 		return "keys", value, err
+	case policy.AddClient, policy.ReplaceClient, policy.RemoveClient, policy.SuspendClient, policy.ResumeClient:
+		return "client", c.clientOf(act), nil
+	case policy.SetPolicy:
+		value, err = c.policyOf(ctx)
+		return "policy", value, err
 	}
 	return "", nil, fmt.Errorf("act %q: write it in a file, and give --file", c.Act)
 }

@@ -14,12 +14,14 @@ import (
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
 )
 
 // keyring is the catalogue as this node has it in use.
 type keyring struct {
-	reading  sync.Mutex // one reading of the catalogue at a time, to its end; guards revision, adopted and newcomers
+	reading  sync.Mutex // one reading of the catalogue at a time, to its end; guards revision, unusable, adopted and newcomers
 	revision uint64
+	unusable uint64                 // the newest revision whose rules this program cannot use, when that was alarmed
 	adopted  map[string]hsm.KeySpec // by label: what the token was told of
 	// newcomers are adopted keys at TOKEN that nobody has tried to take a card key out of yet.
 	newcomers []newcomer
@@ -43,6 +45,9 @@ const followEvery = 500 * time.Millisecond
 // adoptTime bounds what one new revision takes in the token.
 const adoptTime = 20 * time.Second
 
+// maxFinding bounds what an entry says of rules that cannot be used, in bytes.
+const maxFinding = 4000
+
 var errNoCatalogue = errors.New("there are no officers and no keys yet: run `pursekeeper init`, with this configuration")
 
 // begin takes the key sets that the node starts with: of the configuration, or of the catalogue.
@@ -54,7 +59,7 @@ func (n *node) begin(ctx context.Context) error {
 	return n.reload(ctx)
 }
 
-// refuseCatalogue keeps key sets that nobody decides on from standing beside those that officers do.
+// refuseCatalogue keeps key sets and clients that nobody decides on from standing beside those that officers do.
 func (n *node) refuseCatalogue(ctx context.Context) error {
 	stored, err := n.store.Custody(ctx)
 	if err == nil && stored.Revision > 0 {
@@ -90,6 +95,10 @@ func (n *node) take(ctx context.Context, revision uint64, document []byte) error
 	if err != nil {
 		return err
 	}
+	rules, err := policy.New(catalogue.Rules)
+	if err != nil {
+		return n.unusable(ctx, revision, err)
+	}
 	sets := n.served(catalogue)
 	n.keys.mu.Lock()
 	n.keys.sets, n.keys.office = sets, officeKeys(catalogue)
@@ -99,15 +108,33 @@ func (n *node) take(ctx context.Context, revision uint64, document []byte) error
 		return lateKey{n.token, key.Label, set.Algorithm, n.keys.whyFailing}, nil
 	})
 	if err == nil {
-		err = n.signer.Use(revision, nil, bindings)
+		err = n.signer.Use(revision, rules, bindings)
 	}
 	if err != nil {
 		return err
 	}
 	n.keys.revision = revision
 	n.forget(ctx, sets)
-	n.log.Info("the catalogue is in use", "revision", revision, "keySets", len(sets))
+	n.log.Info("the catalogue is in use", "revision", revision, "keySets", len(sets), "clients", len(catalogue.Rules.Clients), "policy", rules.Digest())
 	return nil
+}
+
+// unusable is a revision whose rules this program cannot decide by, because a newer one wrote them, say. The node stays at the revision that it
+// has: it records nothing under it, so that it does nothing for a client that officers have stopped meanwhile, and is not ready. It is
+// alarmed once. reading is held.
+func (n *node) unusable(ctx context.Context, revision uint64, why error) error {
+	err := fmt.Errorf("the rules of the catalogue's revision %d cannot be used by this program: %w", revision, why)
+	if n.keys.unusable == revision {
+		return err
+	}
+	entry := audit.Entry{Event: audit.RulesUnusable, Outcome: "ALARM", Detail: err.Error()}
+	entry.Detail = entry.Detail[:min(len(entry.Detail), maxFinding)]
+	if failed := n.signer.Record(ctx, entry); failed != nil {
+		return errors.Join(err, failed)
+	}
+	n.keys.unusable = revision
+	n.alarm(audit.RulesUnusable)
+	return err
 }
 
 // served are the key sets of a catalogue that this program can serve. Another is not there for its callers, and alarmed.

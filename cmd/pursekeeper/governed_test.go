@@ -19,6 +19,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/keyderive"
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
@@ -56,16 +57,19 @@ func governedHome(h home) *governed {
 		}
 		g.catalogue.KeySets = append(g.catalogue.KeySets, s)
 	}
+	g.catalogue.Rules = policy.Rules{Clients: dev.Clients, Policies: policy.Shipped()}
 	text := g.read("pursekeeper.yaml")
+	clients := strings.Index(text, "\nclients:\n") + 1
 	from := strings.Index(text, "\nkeySets:\n") + 1
 	rest := text[from+len("keySets:\n"):]
 	to := slices.IndexFunc(strings.SplitAfter(rest, "\n"), func(line string) bool { return line != "" && line[0] != ' ' && line[0] != '\n' })
-	require.Positive(t, from)
+	require.Positive(t, clients)
+	require.Greater(t, from, clients)
 	after := ""
 	if to >= 0 {
 		after = strings.Join(strings.SplitAfter(rest, "\n")[to:], "")
 	}
-	text = strings.Replace(text[:from]+after, "sqlite: state.db", "sqlite: governed.db", 1)
+	text = strings.Replace(text[:clients]+after, "sqlite: state.db", "sqlite: governed.db", 1)
 	require.Contains(t, text, "governed.db")
 	text = strings.Replace(text, "directory: audit", "directory: governed-audit", 1)
 	g.write("governed.yaml", text)
@@ -129,7 +133,7 @@ func TestServeFollowsTheCatalogue(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "pursekeeper init")
 	_, err := s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
-	require.Equal(t, connect.CodeNotFound, connect.CodeOf(err), "%v", err)
+	require.Equal(t, connect.CodePermissionDenied, connect.CodeOf(err), "nobody may call yet: %v", err)
 
 	g.key("demo", keyderive.KindLoad).Due = time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	g.decide()
@@ -259,4 +263,49 @@ func TestServeFollowsTheCatalogueWithALatchedToken(t *testing.T) {
 	eventually(t, "the keys are tried", func() bool { return tried() == "EXTRACTABLE_BY_PIN_HOLDER" })
 	require.Zero(t, s.metric(`alarms_total\{event="KeyDiffers"\}`), "a token that is away is no other token")
 	require.Zero(t, s.terminate())
+}
+
+// A catalogue whose rules this program cannot use, because a newer one wrote them, is alarmed once and makes the node unready. It decides
+// nothing by the rules that it has: a client may have been stopped since.
+func TestServeWithRulesThatItCannotUse(t *testing.T) {
+	g := newGoverned(t)
+	g.decide()
+	s := serveChild(g.home, g.config)
+	eventually(t, "ready", s.ready)
+	list := func() error {
+		_, err := s.client("platform").ListTransactions(t.Context(), &v1.ListTransactionsRequest{KeySet: "demo"})
+		return err
+	}
+	require.NoError(t, list())
+	good := g.catalogue.Rules.Policies
+	g.catalogue.Rules.Policies = append(slices.Clone(good), policy.Document{Name: "newer", Text: "@id(\"x\")\npermit (principal, action == Action::\"Tomorrow\", resource);\n"})
+	g.decide()
+	_, err := s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(err), "%v", err)
+	require.Equal(t, connect.CodeUnavailable, connect.CodeOf(list()))
+	eventually(t, "unready", func() bool { return !s.ready() })
+	_, body := s.ask("/readyz")
+	require.Contains(t, body, "newer:2:")
+	require.EqualValues(t, 1, s.metric("catalogue_revision"))
+	require.EqualValues(t, 1, s.metric(`alarms_total\{event="RulesUnusable"\}`))
+
+	g.catalogue.Rules.Policies = good
+	g.catalogue.Rules.Clients = slices.Clone(g.catalogue.Rules.Clients)
+	for i := range g.catalogue.Rules.Clients {
+		one := &g.catalogue.Rules.Clients[i]
+		one.Suspended = one.Name == "platform"
+	}
+	g.decide()
+	_, err = s.client("platform").AuthorizeLoad(t.Context(), demonstrationLoad())
+	require.Equal(t, connect.CodePermissionDenied, connect.CodeOf(err), "%v: at once, by the rules of the newest revision", err)
+	eventually(t, "ready again", s.ready)
+	require.EqualValues(t, 1, s.metric(`alarms_total\{event="RulesUnusable"\}`))
+	require.Zero(t, s.terminate())
+	alarms := 0
+	for _, e := range g.entries() {
+		if e.Event == audit.RulesUnusable {
+			alarms++
+		}
+	}
+	require.Equal(t, 1, alarms)
 }

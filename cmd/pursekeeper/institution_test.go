@@ -38,7 +38,7 @@ func newInstitution(t *testing.T) *institution {
 	require.NoError(t, err)
 	i.write("pin", "institution-pin")
 	roles := append([]string{"platform", "personaliser", "auditor"}, officers...)
-	require.NoError(t, devpki.WriteFolder(i.path("tls"), time.Now(), roles...))
+	require.NoError(t, devpki.WriteFolder(i.path("tls"), time.Now(), append(roles, "desk")...))
 	var clients strings.Builder
 	for _, name := range roles {
 		role := name
@@ -55,9 +55,9 @@ tls: {certificate: tls/server.crt, key: tls/server.key, clientCA: tls/ca.crt}
 token: {module: %q, label: institution, pin: {file: pin}, softhsmConf: %q}
 store: {sqlite: state.db}
 audit: {directory: %s-audit, origin: pursekeeper/institution}
-clients:
-%s`, made.Module, made.ConfPath, node, clients.String()))
+`, made.Module, made.ConfPath, node))
 	}
+	i.write("clients.yaml", "clients:\n"+clients.String())
 	return i
 }
 

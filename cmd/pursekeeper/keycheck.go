@@ -10,6 +10,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
+	"github.com/pursekeeper/pursekeeper/policy"
 )
 
 // keyCheckCmd compares the catalogue with the token, beside the service or without it.
@@ -66,6 +67,9 @@ func keysOf(ctx context.Context, cfg *config.Config) (sets []config.KeySet, offi
 	catalogue, err := custody.DecodeCatalogue(stored.Document)
 	if err != nil {
 		return nil, nil, "", err
+	}
+	if _, err := policy.New(catalogue.Rules); err != nil {
+		return nil, nil, "", fmt.Errorf("the catalogue's rules: %w", err)
 	}
 	for _, set := range catalogue.KeySets {
 		s, err := config.FromCatalogue(set)

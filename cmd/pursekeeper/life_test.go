@@ -30,7 +30,7 @@ func TestTheLifeOfAKeySet(t *testing.T) {
 	code, body := node1.ask("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "pursekeeper init")
-	founded := []string{"init", "--config", i.path("node1.yaml"), "--quorum", "2"}
+	founded := []string{"init", "--config", i.path("node1.yaml"), "--quorum", "2", "--clients", i.path("clients.yaml")}
 	for _, name := range officers {
 		founded = append(founded, "--officer", name+"="+i.path(name+".pub"))
 	}

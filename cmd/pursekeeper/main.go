@@ -30,6 +30,7 @@ type commands struct {
 	Migrate  migrateCmd  `cmd:"" help:"Bring the store's schema up to date, as its owner."`
 	Init     initCmd     `cmd:"" help:"Register the first officers, once, with their SSH keys and the quorum."`
 	Change   changeCmd   `cmd:"" help:"Propose a change of keys or officers, and approve, reject or cancel one."`
+	Client   clientCmd   `cmd:"" help:"List the clients, suspend one at once, and ask for it to be resumed."`
 	Policy   policyCmd   `cmd:"" help:"Check, test, explain and compare the rules that officers approve."`
 	Audit    auditCmd    `cmd:"" help:"Verify the sealed record, and prove entries of it, offline."`
 }

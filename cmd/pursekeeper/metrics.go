@@ -84,6 +84,7 @@ func (n *node) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricUnsealed, float64(sealed.Unsealed()))
 	gauge(metricWaits, age(sealed.Oldest))
 	n.collectWitnesses(ch)
+	n.collectCertificates(ch)
 	ch <- prometheus.MustNewConstMetric(metricCommitting, prometheus.CounterValue, float64(commits.Nanoseconds.Load())/1e9)
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/hsm/softhsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
 	"github.com/pursekeeper/pursekeeper/signer/rpc"
@@ -33,12 +34,13 @@ type node struct {
 	store   *store.Database
 	signer  *signer.Signer
 	office  *custody.Office // nil where the key sets are the configuration's
+	peers   *peers.Peers
 	metrics *rpc.Metrics
 	all     *prometheus.Registry
 	found   *findings
 	keys    keyring
 	sealing sealing
-	again   chan os.Signal // SIGHUP: an operator's order to try a refused PIN again
+	again   chan os.Signal // SIGHUP: an operator's order to read the certificates, and to try a refused PIN again
 }
 
 // gcPercent lets the heap grow to five times what lives before it is collected: little lives, each load leaves some kilobytes, and
@@ -73,6 +75,9 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 		return n, err
 	}
 	n.metrics = rpc.NewMetrics(n.all)
+	if n.peers, err = peers.Open(peers.Config{Files: cfg.TLS, Log: log, Alarm: n.alarm}); err != nil {
+		return n, err
+	}
 	if err := n.openOffice(); err != nil {
 		return n, err
 	}
@@ -142,12 +147,16 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	go n.watch(ctx, stop)
 	go n.follow(ctx)
 	go n.tend(ctx)
+	go n.sweep(ctx)
 	if p := n.config.Postgres; p != nil && p.Password != nil {
 		go p.Password.Keep(ctx, func(err error) { n.log.Warn("the source of the database's password", "error", err) })
 	}
+	go n.peers.Watch(ctx)
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
-	handler := rpc.NewHandler(rpc.Config{Signer: n.signer, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout})
-	err := rpc.Serve(ctx, rpc.NewServer(handler, n.config.TLS, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
+	handler := rpc.NewHandler(rpc.Config{
+		Signer: n.signer, Peers: n.peers, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout,
+	})
+	err := rpc.Serve(ctx, rpc.NewServer(handler, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
 		public, admin, n.config.ShutdownTimeout)
 	n.log.Info("stopped", "cause", context.Cause(ctx))
 	var restart exitCode
@@ -157,7 +166,8 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	return err
 }
 
-// watch stops the service when its token needs a new process, and lets an operator try a refused PIN again by SIGHUP.
+// watch stops the service when its token needs a new process, and lets an operator have the certificates read, and a refused PIN tried
+// again, by SIGHUP.
 func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	for {
 		select {
@@ -166,6 +176,7 @@ func (n *node) watch(ctx context.Context, stop context.CancelCauseFunc) {
 			stop(exitCode(hsm.ExitRestart))
 			return
 		case <-n.again:
+			go n.peers.Look(true) // a file system that hangs holds nothing up
 			tried := n.token.Unlatch()
 			n.log.Info("SIGHUP", "pinTriedAgain", tried)
 			if tried {

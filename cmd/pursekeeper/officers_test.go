@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,19 +30,25 @@ func newGovernors(t *testing.T) *governors {
 	g := newGoverned(t)
 	names := []string{"platform", "auditor", "alice", "bob", "carol"}
 	require.NoError(t, devpki.WriteFolder(g.path("desk"), time.Now(), names...))
-	text := strings.ReplaceAll(strings.ReplaceAll(g.read("governed.yaml"), " tls/", " desk/"), "{name: officer, ", "{name: alice, ")
-	text = strings.ReplaceAll(text, devpki.Identity("officer"), devpki.Identity("alice"))
-	line := regexp.MustCompile(`(?m)^  - \{name: alice, .*\n`).FindString(text)
-	require.NotEmpty(t, line, text)
-	for _, name := range names[3:] {
-		text = strings.Replace(text, line, line+strings.ReplaceAll(line, "alice", name), 1)
+	g.write("governed.yaml", strings.ReplaceAll(g.read("governed.yaml"), " tls/", " desk/"))
+	clients := "clients:\n"
+	for _, name := range names[:2] {
+		clients += fmt.Sprintf("  - {name: %s, identity: %q, role: %s, keySets: [demo]}\n", name, devpki.Identity(name), name)
 	}
-	text = strings.ReplaceAll(text, "{name: alice, identity: \""+devpki.Identity("alice")+"\", role: alice", "{name: alice, identity: \""+devpki.Identity("alice")+"\", role: officer")
-	g.write("governed.yaml", text)
+	g.write("clients.yaml", clients)
 	for _, name := range names[2:] {
 		require.NoError(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", g.path(name)).Run())
 	}
 	return &governors{governed: g, t: t}
+}
+
+// init are the arguments of init, with the three officers and the clients of clients.yaml.
+func (g *governors) init() []string {
+	arguments := []string{"init", "--config", g.config, "--quorum", "1"}
+	for _, name := range []string{"alice", "bob", "carol"} {
+		arguments = append(arguments, "--officer", name+"="+g.path(name+".pub"), "--identity", name+"="+devpki.Identity(name))
+	}
+	return append(arguments, "--key-sets", "demo", "--clients", g.path("clients.yaml"))
 }
 
 // as runs a command of the program as an officer, and wants that status.
@@ -67,11 +74,12 @@ func (g *governors) propose(arguments ...string) (id string) {
 // activated, an officer more; and every approval verified from the sealed record by ssh-keygen alone.
 func TestOfficersDecide(t *testing.T) {
 	g := newGovernors(t)
-	officers := []string{"init", "--config", g.config, "--quorum", "1"}
-	for _, name := range []string{"alice", "bob", "carol"} {
-		officers = append(officers, "--officer", name+"="+g.path(name+".pub"))
-	}
-	status, out := run(t, append(officers[:3:3], "--quorum", "1", "--officer", "alice="+g.path("alice.pub")))
+	officers := g.init()
+	one := append(officers[:5:5], "--officer", "alice="+g.path("alice.pub"))
+	status, out := run(t, one)
+	require.Equal(t, 1, status)
+	assert.Contains(t, out, "officer alice: there is no client of that name with the role officer: give --identity alice=URI")
+	status, out = run(t, append(one, "--identity", "alice="+devpki.Identity("alice")))
 	require.Equal(t, 1, status, "one officer is none: %s", out)
 	status, out = run(t, officers)
 	require.Zero(t, status, out)

@@ -10,13 +10,14 @@ import (
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
-// policyCmd is for those who write, approve and audit policies. It reads files alone, and changes nothing that runs: policies take effect
+// policyCmd is for those who write, approve and audit policies. It changes nothing that runs: policies take effect
 // only by a change that officers approve.
 type policyCmd struct {
 	Check   policyCheckCmd   `cmd:"" help:"Read a folder of rules, refuse what is wrong with its line, and say in words who may do what."`
 	Test    policyTestCmd    `cmd:"" help:"Hold rules against a table of what they must allow and deny. Ends with 0 only when all came out so."`
 	Explain policyExplainCmd `cmd:"" help:"Decide one request, and say of every policy whether it applied or why it did not."`
 	Diff    policyDiffCmd    `cmd:"" help:"Compare two folders of rules: documents, clients, policies, and every right that changes."`
+	Show    policyShowCmd    `cmd:"" help:"Show the clients, policy documents and limits in force; write them as a folder."`
 	Shipped policyShippedCmd `cmd:"" help:"Write the documents for the usual shapes, and their table of cases, to a new folder, to start from."`
 	Schema  policySchemaCmd  `cmd:"" help:"Print the schema: what policies can be about."`
 }

@@ -45,7 +45,7 @@ func describeRules(r policy.Rules, p *policy.Policy, sets []string) {
 	sets = append(slices.Clone(sets), policy.AnyOther)
 	cells := p.Cells(sets)
 	for _, client := range p.Clients() {
-		fmt.Printf("\n%s\n", clientLine(client))
+		fmt.Printf("\n%s\n", clientInWords(client))
 		for _, set := range append([]string{""}, sets...) {
 			describeRights(client, set, cells)
 		}
@@ -84,7 +84,7 @@ func lateOf(listed []policy.Listed) (ids []string) {
 	return ids
 }
 
-func clientLine(c policy.Client) string {
+func clientInWords(c policy.Client) string {
 	line := fmt.Sprintf("%s: role %s, %s", c.Name, c.Role, c.Identity)
 	if len(c.KeySets) > 0 {
 		line += ", key sets " + strings.Join(c.KeySets, ", ")

@@ -83,10 +83,10 @@ func (d *rulesDifference) documents(before, after map[string]string) {
 func (d *rulesDifference) clients(before, after *policy.Policy) {
 	was, is := map[string]string{}, map[string]string{}
 	for _, c := range before.Clients() {
-		was[c.Name] = clientLine(c)
+		was[c.Name] = clientInWords(c)
 	}
 	for _, c := range after.Clients() {
-		is[c.Name] = clientLine(c)
+		is[c.Name] = clientInWords(c)
 	}
 	for _, name := range sorted(was, is) {
 		switch {

@@ -78,6 +78,10 @@ func (c *restoreCmd) report(result recovery.Result) error {
 		fmt.Printf("LOST, for it has no copy: %s\n", lost)
 	}
 	fmt.Printf("restored: %d keys, catalogue revision %d, audit index %d\n", len(result.Keys), result.Catalogue.Revision, result.AuditIndex)
+	for _, one := range result.Catalogue.Rules.Clients {
+		fmt.Printf("client %s\n", clientLine(one))
+	}
+	fmt.Println("Whoever officers suspended or removed after this backup was made may call again, as this list says: suspend them before clients reach the service.")
 	if c.Configuration == "" {
 		return nil
 	}

@@ -295,7 +295,7 @@ func (w *work) commit(ctx context.Context, r Result, surviving bool) (index uint
 	if err != nil {
 		return 0, err
 	}
-	officers, err := officersOf(r.Catalogue, digest)
+	registered, err := custody.Registered(r.Catalogue, digest, w.Now)
 	if err != nil {
 		return 0, err
 	}
@@ -313,16 +313,9 @@ func (w *work) commit(ctx context.Context, r Result, surviving bool) (index uint
 		index = at
 		entries := []audit.Entry{{Event: audit.Restored, Time: w.Now, Outcome: "RESTORED", Detail: detail}}
 		if !surviving {
-			entries = append(entries, audit.Entry{Event: audit.OfficersRegistered, Time: w.Now, Outcome: "OK", Change: &officers})
+			entries = append(entries, registered...)
 		}
 		return entries, nil
 	}}
 	return index, w.Store.Commit(ctx, change)
-}
-
-// officersOf is what a record that begins with a restore has to know of who decides: officers and quorum, as the first officers are
-// registered. The keys and their copies stay out of it.
-func officersOf(c custody.Catalogue, digest string) (audit.Change, error) {
-	line, err := custody.Catalogue{Revision: c.Revision, Quorum: c.Quorum, Officers: c.Officers}.Encode()
-	return audit.Change{Bytes: string(line), Revision: c.Revision, Catalogue: digest}, err
 }

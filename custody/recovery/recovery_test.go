@@ -53,7 +53,7 @@ func TestRestoreDrill(t *testing.T) {
 	assert.Equal(t, custody.Destroyed, catalogue.KeySet("des-token").Keys[1].State, "it had no copy")
 	assert.Empty(t, catalogue.Transports)
 	recorded := record(t, s)
-	require.Len(t, recorded, 2)
+	require.Len(t, recorded, 3)
 	assert.Equal(t, audit.Restored, recorded[0].Event)
 	assert.Equal(t, audit.OfficersRegistered, recorded[1].Event, "the approvals of this record are checked from it alone")
 	officers, err := custody.DecodeCatalogue([]byte(recorded[1].Change.Bytes))
@@ -61,6 +61,12 @@ func TestRestoreDrill(t *testing.T) {
 	assert.Equal(t, custody.Catalogue{
 		Version: officers.Version, Revision: result.Catalogue.Revision, Quorum: result.Catalogue.Quorum, Officers: result.Catalogue.Officers,
 	}, officers, "and nothing of keys")
+	assert.Equal(t, audit.RulesRegistered, recorded[2].Event)
+	rules, err := custody.DecodeRules([]byte(recorded[2].Change.Bytes))
+	require.NoError(t, err)
+	assert.Equal(t, catalogue.Rules, rules, "the rules of this record's decisions are found in it")
+	assert.Equal(t, l.catalogue.Rules, rules)
+	assert.True(t, catalogue.Client("platform").Suspended, "who is suspended stays so")
 	assert.Contains(t, recorded[0].Detail, "revision 9 of token lost")
 	assert.Contains(t, recorded[0].Detail, "lost without a copy: des-token/unload/1 transport/bank")
 
@@ -257,7 +263,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	_, err := Run(t.Context(), l.config(t, token, s))
 	require.NoError(t, err)
 	signs(t, token)
-	assert.Len(t, record(t, s), 2)
+	assert.Len(t, record(t, s), 3)
 }
 
 // A key that was swapped between a kill and the next run is not taken for one of the backup's.

@@ -88,7 +88,13 @@ func lose(t *testing.T) *loss {
 	recipient, err := escrow.FileRecipient(seed)
 	require.NoError(t, err)
 	l.catalogue = custody.Catalogue{
-		Version: 1, Revision: 9, Quorum: policy.Quorum{Default: 1}, Officers: holders,
+		Version: 2, Revision: 9, Quorum: policy.Quorum{Default: 1}, Officers: holders, Rules: policy.Rules{
+			Clients: []policy.Client{
+				{Name: "chen", Identity: "spiffe://test/chen", Role: policy.Officer},
+				{Name: "platform", Identity: "spiffe://test/platform", Role: policy.Platform, KeySets: []string{"sm4"}, Suspended: true},
+			},
+			Policies: policy.Shipped(),
+		},
 		Transports: []custody.Transport{{Name: "bank", Bits: 128, KCV: custody.CheckValue{Value: "ABCDEF", Algorithm: "AES-CMAC"}, Label: "pursekeeper/transport/bank", Changed: changeOfTest}},
 		Backup: &custody.Backup{
 			KCV: custody.CheckValue{Value: value.String(), Algorithm: "AES-KW"}, Label: hsm.BackupKeyLabel("first"), Threshold: 2, Shares: shares,

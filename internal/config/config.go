@@ -6,7 +6,6 @@
 package config
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +18,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/internal/strictyaml"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer"
@@ -28,12 +28,12 @@ import (
 type Config struct {
 	Listen          string
 	Admin           string
-	TLS             *tls.Config // TLS 1.3, client certificates required and verified
+	TLS             peers.Files
 	Token           Token
 	SQLite          string    // the state is in this file, or
 	Postgres        *Postgres // in this server, which nodes share; exactly one of the two
 	Audit           Audit
-	Clients         []policy.Client // what policy.New takes
+	Clients         []policy.Client // nil: those of the catalogue
 	KeySets         []KeySet        // nil: those of the catalogue
 	RequestTimeout  time.Duration
 	ShutdownTimeout time.Duration
@@ -229,7 +229,11 @@ func (c *checker) existing(field, name string) (path string, ok bool) {
 
 // clients checks that names and identities are unique and that what they name is there.
 func (c *checker) clients(file File) []policy.Client {
-	if len(file.Clients) == 0 {
+	switch {
+	case len(file.KeySets) == 0 && len(file.Clients) > 0:
+		c.refuse("clients", "without keySets, officers decide on clients, by changes of the catalogue (docs/officers.md): leave clients out")
+		return nil
+	case len(file.KeySets) > 0 && len(file.Clients) == 0:
 		c.refuse("clients", "missing: nobody could call")
 	}
 	var sets []string
@@ -266,7 +270,7 @@ func (c *checker) clientKeySets(field string, names, known []string) {
 	for i, name := range names {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		c.unique(seen, at, name)
-		if name != "" && len(known) > 0 && !slices.Contains(known, name) { // one of the catalogue may come later
+		if name != "" && !slices.Contains(known, name) {
 			c.refuse(at, "there is no key set %q", name)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -23,6 +22,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
@@ -139,9 +139,9 @@ func TestRead(t *testing.T) {
 
 	assert.Equal(t, "127.0.0.1:7443", c.Listen)
 	assert.Equal(t, "127.0.0.1:7444", c.Admin)
-	assert.EqualValues(t, tls.VersionTLS13, c.TLS.MinVersion)
-	assert.Equal(t, tls.RequireAndVerifyClientCert, c.TLS.ClientAuth)
-	assert.Len(t, c.TLS.Certificates, 1)
+	assert.Equal(t, peers.Files{
+		Certificate: filepath.Join(dir, "tls/server.pem"), Key: filepath.Join(dir, "tls/server.key"), ClientCA: filepath.Join(dir, "tls/server.pem"),
+	}, c.TLS)
 	assert.Equal(t, filepath.Join(dir, "module.so"), c.Token.Module)
 	assert.Equal(t, "file "+filepath.Join(dir, "pin"), c.Token.PIN.String())
 	assert.Equal(t, filepath.Join(dir, "softhsm2.conf"), c.Token.SoftHSMConf)
@@ -245,6 +245,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a session for ever", "store:", "limits: {sessionLife: 169h}\nstore:", "limits.sessionLife"},
 		{"a session for nothing", "store:", "limits: {sessionLife: 8}\nstore:", "limits.sessionLife"},
 
+		{"list of revoked certificates that is not there", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: none.crl", "tls.crl: "},
+		{"list that is none", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem", `tls.crl: `},
+		{"grace of no list", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crlGrace: 1h", "tls.crlGrace: has no use without tls.crl"},
+		{"grace for long", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem, crlGrace: 169h", "tls.crlGrace: 169h0m0s: expected at most 168h"},
+		{"grace in nothing", "clientCA: tls/server.pem", "clientCA: tls/server.pem, crl: tls/server.pem, crlGrace: 5", "tls.crlGrace: "},
+
 		{"no client", goodClients(), "", "clients: missing"},
 		{"client without identity", `identity: "spiffe://pursekeeper.example/platform", `, "", "clients[0].identity: missing"},
 		{"identity is no name", `"spiffe://pursekeeper.example/platform"`, `"CN=platform, O=x"`, "clients[0].identity: "},
@@ -321,12 +327,15 @@ func goodClient() string {
 	return client
 }
 
-// Without key sets they are those of the catalogue, which a client's may be in later.
+// Without key sets, they and the clients are those of the catalogue, and clients that nobody decides on are refused.
 func TestKeySetsOfTheCatalogue(t *testing.T) {
-	c, err := readText(t, folder(t), strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1)+"audit: {directory: audit}\n")
+	text := strings.Replace(good[:strings.Index(good, "keySets:\n")], "development: true", "queue: 7", 1) + "audit: {directory: audit}\n"
+	_, err := readText(t, folder(t), text)
+	require.ErrorContains(t, err, "clients: without keySets, officers decide on clients")
+	c, err := readText(t, folder(t), strings.Replace(text, goodClients(), "", 1))
 	require.NoError(t, err)
 	assert.True(t, c.Catalogued())
-	assert.Equal(t, []string{"demo", "demo-sm4"}, c.Clients[0].KeySets)
+	assert.Empty(t, c.Clients)
 	c, err = readText(t, folder(t), good)
 	require.NoError(t, err)
 	assert.False(t, c.Catalogued())
@@ -390,7 +399,7 @@ func TestEveryProblemIsNamedAtOnce(t *testing.T) {
 func TestAnEmptyConfigurationNamesAllThatIsMissing(t *testing.T) {
 	_, err := New(File{}, t.TempDir())
 	for _, field := range []string{"listen", "admin", "tls.certificate", "tls.key", "tls.clientCA", "token.module", "token.label", "token.pin",
-		"store", "audit.directory", "clients"} {
+		"store", "audit.directory"} {
 		require.ErrorContains(t, err, "configuration: "+field+": ")
 	}
 	for _, text := range []string{"", "# nothing\n", "[]", "text", "a: b: c", "listen: \"x"} {

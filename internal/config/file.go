@@ -13,19 +13,20 @@ type File struct {
 	// AdminInsecureNonLoopback says that something else keeps strangers from the admin address.
 	AdminInsecureNonLoopback bool `yaml:"adminInsecureNonLoopback"`
 
-	TLS     TLSFile      `yaml:"tls"`
-	Token   TokenFile    `yaml:"token"`
-	Store   StoreFile    `yaml:"store"`
-	Audit   AuditFile    `yaml:"audit"`
+	TLS   TLSFile   `yaml:"tls"`
+	Token TokenFile `yaml:"token"`
+	Store StoreFile `yaml:"store"`
+	Audit AuditFile `yaml:"audit"`
+	// Clients, of a token for development alone, are callers that nobody decides on. They go with KeySets, and without them are left out.
 	Clients []ClientFile `yaml:"clients"`
-	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets are those of the catalogue
-	// in the store, which officers change.
+	// KeySets, of a token for development alone, are key sets that nobody decides on. Left out, the key sets, the clients and what they
+	// may do are those of the catalogue in the store, which officers change.
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
 	Log     LogFile      `yaml:"log"`
 }
 
-// TLSFile names the files, PEM, of the API's TLS.
+// TLSFile names the files, PEM, of the API's TLS. They are read again when they change, while the service runs.
 type TLSFile struct {
 	// Certificate is the server's, followed by those between it and its root.
 	Certificate string `yaml:"certificate"`
@@ -33,6 +34,10 @@ type TLSFile struct {
 	Key string `yaml:"key"`
 	// ClientCA holds the certificates that may have signed a client's. Nobody comes in without one.
 	ClientCA string `yaml:"clientCA"`
+	// CRL holds the list of revoked certificates of each authority in ClientCA, PEM, or DER where there is one. Left out, none is revoked.
+	CRL string `yaml:"crl"`
+	// CRLGrace is for how long after its next update was due a list still lets clients in, at most 168h; left out, not at all.
+	CRLGrace string `yaml:"crlGrace"`
 }
 
 // TokenFile is the hardware security module.

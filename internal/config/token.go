@@ -1,13 +1,13 @@
 package config
 
 import (
-	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/hsm"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/internal/source"
 )
 
@@ -78,30 +78,43 @@ func (c *checker) count(field string, n *int, fallback, most int) int {
 	return *n
 }
 
-// tls reads the certificates. The private key stays on the Go heap as long as the process lives: that is how crypto/tls works.
-func (c *checker) tls(file TLSFile) *tls.Config {
-	config := &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
-	certificate, found := c.existing("tls.certificate", file.Certificate)
-	key, keyFound := c.existing("tls.key", file.Key)
-	if keyFound {
-		if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o077 != 0 {
-			c.refuse("tls.key", "%s has mode %04o: readable by others than its owner; chmod 0400 it", key, info.Mode().Perm())
-		}
+// maxGrace is the most that a list of revoked certificates may be out of date.
+const maxGrace = 7 * 24 * time.Hour
+
+// tls reads the certificates, for what is wrong with them now: the service reads them itself, and again when they change.
+func (c *checker) tls(file TLSFile) (f peers.Files) {
+	var certificate, key, ca, crl bool
+	f.Certificate, certificate = c.existing("tls.certificate", file.Certificate)
+	f.Key, key = c.existing("tls.key", file.Key)
+	f.ClientCA, ca = c.existing("tls.clientCA", file.ClientCA)
+	if crl = file.CRL == ""; !crl {
+		f.CRL, crl = c.existing("tls.crl", file.CRL)
 	}
-	if found && keyFound {
-		pair, err := tls.LoadX509KeyPair(certificate, key)
-		if err != nil {
-			c.refuse("tls", "certificate and key: %v", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
+	f.Grace = c.duration("tls.crlGrace", file.CRLGrace, 0, time.Second)
+	c.atMost("tls.crlGrace", f.Grace, maxGrace)
+	if file.CRLGrace != "" && file.CRL == "" {
+		c.refuse("tls.crlGrace", "has no use without tls.crl")
 	}
-	if ca, found := c.existing("tls.clientCA", file.ClientCA); found {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			c.err("tls.clientCA", err)
-		} else if !config.ClientCAs.AppendCertsFromPEM(pem) {
-			c.refuse("tls.clientCA", "%s holds no certificate in PEM", ca)
-		}
+	if certificate && key {
+		_, err := peers.ReadServer(f, time.Now())
+		c.peer(err)
 	}
-	return config
+	if ca && crl {
+		_, err := peers.ReadClients(f, time.Now())
+		c.peer(err)
+	}
+	return f
+}
+
+// peer takes a problem with a file of certificates.
+func (c *checker) peer(err error) {
+	var p *peers.Problem
+	switch {
+	case errors.As(err, &p) && p.Field != "":
+		c.refuse("tls."+p.Field, "%v", p.Err)
+	case errors.As(err, &p):
+		c.refuse("tls", "%v", p.Err)
+	case err != nil:
+		c.err("tls", err)
+	}
 }

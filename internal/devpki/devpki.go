@@ -45,7 +45,7 @@ func NewAuthority(now time.Time) (*Authority, error) {
 		return nil, err
 	}
 	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
-	template.KeyUsage = x509.KeyUsageCertSign
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return nil, err
@@ -97,6 +97,30 @@ func (a *Authority) Server() (certificate, key []byte, err error) {
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	return a.issue(template)
+}
+
+// Revoked makes the authority's list of revoked certificates, PEM: of these certificates, PEM too. The number must grow from list to list;
+// the next one is due at the given time.
+func (a *Authority) Revoked(number int64, next time.Time, certificates ...[]byte) ([]byte, error) {
+	now := time.Now()
+	list := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: now, NextUpdate: next}
+	for _, text := range certificates {
+		block, _ := pem.Decode(text)
+		if block == nil {
+			return nil, errors.New("revoke: expected a certificate in PEM")
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("revoke: %w", err)
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: certificate.SerialNumber, RevocationTime: now})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.certificate, a.key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
 }
 
 func (a *Authority) issue(template *x509.Certificate) (certificate, key []byte, err error) {

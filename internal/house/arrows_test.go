@@ -39,21 +39,23 @@ var arrows = map[string][]string{
 	"hsm/hsmtest":        {"hsm/softhsm", "hsm/opencryptoki"},
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
-	"signer":             append([]string{"signer/ledger"}, belowSigner...),
-	"signer/rpc":         append([]string{"signer", "signer/ledger", "api/*"}, belowSigner...),
+	"signer/limits":      {"policy", "store"}, // the arithmetic of limits
+	"signer":             append([]string{"signer/ledger", "signer/limits"}, belowSigner...),
+	"signer/rpc":         append([]string{"signer", "signer/ledger", "api/*", "internal/peers"}, belowSigner...),
 	"api/pursekeeper/v1": {},
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
 	"internal/secret":                         {},
+	"internal/peers":                          {"audit"}, // whose certificates are good now; it raises alarms
 	"internal/source":                         {"internal/secret"},
 	"internal/source/vaulttest":               {"internal/devpki"}, // real Vault servers, for tests
 	"internal/devpki":                         {},
 	"internal/strictyaml":                     {},                                // how a file that a person wrote is read: the configuration's and a ceremony's
 	"internal/rules":                          {"policy", "internal/strictyaml"}, // a folder of rules, as officers write it
-	"internal/config":                         append([]string{"signer", "internal/source", "internal/strictyaml"}, belowSigner...),
+	"internal/config":                         append([]string{"signer", "internal/peers", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
 	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},
-	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/source", "internal/config", "internal/rules", "internal/devpki", "internal/strictyaml"}, belowSigner...),
+	"cmd/pursekeeper":                         append([]string{"signer", "signer/*", "api/*", "testvectors", "testvectors/*", "purse/softcard", "hsm/softhsm", "internal/peers", "internal/source", "internal/config", "internal/rules", "internal/devpki", "internal/strictyaml"}, belowSigner...),
 }
 
 var belowSigner = []string{"store", "audit", "audit/*", "custody", "custody/*", "policy", "purse", "keyderive", "hsm", "crypto/*", "internal/secret"}

@@ -17,7 +17,7 @@ import (
 // pure packages have no clock, randomness, log or I/O of their own: what they need comes in as arguments, so that what they
 // compute is what a test sees.
 func pure(folder string) bool {
-	return strings.HasPrefix(folder, "crypto/") || slices.Contains([]string{"keyderive", "purse", "policy", "signer/ledger"}, folder)
+	return strings.HasPrefix(folder, "crypto/") || slices.Contains([]string{"keyderive", "purse", "policy", "signer/ledger", "signer/limits"}, folder)
 }
 
 // impure are the imports, with all below them, that reach out of the process or are not the same twice.

@@ -66,7 +66,7 @@ func (s *service) LatestCheckpoint(ctx context.Context, _ *v1.LatestCheckpointRe
 }
 
 // ExportEntries streams what is chosen. The permission has a request's deadline; the stream has none, but each of its messages must be taken
-// before unreadTime has passed, and the service's stop ends it.
+// before unreadTime has passed, and the service's stop ends it, or the end of the trust in its caller's certificate.
 func (s *service) ExportEntries(ctx context.Context, m *v1.ExportEntriesRequest, wire *connect.ServerStream[v1.ExportEntriesResponse]) error {
 	a := arrivalOf(ctx)
 	a.read = true
@@ -94,7 +94,7 @@ func (s *service) ExportEntries(ctx context.Context, m *v1.ExportEntriesRequest,
 	if err := a.unbound(); err != nil {
 		return wireError(err)
 	}
-	chunk := &exportedChunk{service: s, arrival: a, wire: wire}
+	chunk := &exportedChunk{ctx: ctx, service: s, arrival: a, wire: wire}
 	err := s.untilStop(ctx, func(ctx context.Context) error { return export(ctx, chunk.add) })
 	if err == nil {
 		err = chunk.send()
@@ -129,6 +129,7 @@ func (s *service) untilStop(ctx context.Context, f func(context.Context) error) 
 
 // exportedChunk collects lines to messages of some size.
 type exportedChunk struct {
+	ctx     context.Context // of the stream
 	service *service
 	arrival *arrival
 	wire    *connect.ServerStream[v1.ExportEntriesResponse]
@@ -146,6 +147,9 @@ func (c *exportedChunk) add(e signer.SealedEntry) error {
 func (c *exportedChunk) send() error {
 	if c.lines.Len() == 0 {
 		return nil
+	}
+	if err := c.arrival.stillTrusted(c.ctx); err != nil {
+		return err
 	}
 	if c.arrival.control != nil {
 		if err := c.arrival.control.SetWriteDeadline(time.Now().Add(c.service.unreadTime)); err != nil {

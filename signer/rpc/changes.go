@@ -11,8 +11,11 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/custody"
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/store"
 )
@@ -21,6 +24,8 @@ import (
 const (
 	changesPage        = 100
 	largestChangesPage = 1000
+	// changesPageBytes ends a page, after at least one change: a page is smaller than what gRPC clients take by default, 4 MiB.
+	changesPageBytes = 1 << 20
 )
 
 func (s *service) ProposeChange(ctx context.Context, m *v1.ProposeChangeRequest) (*v1.ChangeResponse, error) {
@@ -113,12 +118,17 @@ func (s *service) ListChanges(ctx context.Context, m *v1.ListChangesRequest) (*v
 		all = all[:size]
 		answer.NextPageToken = strconv.FormatUint(all[size-1].AuditIndex, 10)
 	}
-	for _, r := range all {
-		written, err := s.writeChange(ctx, r)
+	written := 0
+	for i, r := range all {
+		m, err := s.writeChange(ctx, r)
 		if err != nil {
 			return nil, err
 		}
-		answer.Changes = append(answer.Changes, written)
+		answer.Changes = append(answer.Changes, m)
+		if written += proto.Size(m); written > changesPageBytes && i < len(all)-1 {
+			answer.NextPageToken = strconv.FormatUint(r.AuditIndex, 10)
+			break
+		}
 	}
 	return answer, nil
 }
@@ -129,6 +139,7 @@ func (s *service) ListOfficers(ctx context.Context, _ *v1.ListOfficersRequest) (
 		return nil, err
 	}
 	answer := &v1.ListOfficersResponse{Revision: c.Revision, Quorum: uint32(max(c.Quorum.Default, 0))}
+	answer.Rules = writeRules(c.Rules)
 	for _, act := range slices.Sorted(maps.Keys(c.Quorum.Acts)) {
 		answer.Acts = append(answer.Acts, &v1.ActQuorum{Act: string(act), Quorum: uint32(max(c.Quorum.Acts[act], 0))})
 	}
@@ -138,6 +149,25 @@ func (s *service) ListOfficers(ctx context.Context, _ *v1.ListOfficersRequest) (
 		})
 	}
 	return answer, nil
+}
+
+func writeRules(rules policy.Rules) *v1.Rules {
+	m := &v1.Rules{}
+	if compiled, err := policy.New(rules); err == nil {
+		m.Digest = compiled.Digest()
+	}
+	for _, c := range rules.Clients {
+		m.Clients = append(m.Clients, &v1.RuleClient{
+			Name: c.Name, Identity: c.Identity, Role: string(c.Role), KeySets: c.KeySets, Suspended: c.Suspended,
+		})
+	}
+	for _, d := range rules.Policies {
+		m.Policies = append(m.Policies, &v1.RuleDocument{Name: d.Name, Text: d.Text})
+	}
+	if rules.Limits != nil {
+		m.Limits = &v1.RuleDocument{Name: rules.Limits.Name, Text: rules.Limits.Text}
+	}
+	return m
 }
 
 func (s *service) writeChange(ctx context.Context, r store.ChangeRequest) (*v1.Change, error) {

@@ -44,7 +44,7 @@ func withOfficers(s *setup) {
 // officerKeys registers the three, with keys that ssh-keygen makes, and answers the keys' paths.
 func officerKeys(t *testing.T, w *world) map[string]string {
 	paths := map[string]string{}
-	first := custody.Catalogue{Quorum: policy.Quorum{Default: 1}}
+	first := custody.Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: policy.Rules{Policies: policy.Shipped()}}
 	for _, name := range threeOfficers {
 		paths[name] = filepath.Join(t.TempDir(), name)
 		require.NoError(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", paths[name]).Run())
@@ -53,6 +53,7 @@ func officerKeys(t *testing.T, w *world) map[string]string {
 		key, err := custody.ReadPublicKey(public)
 		require.NoError(t, err)
 		first.Officers = append(first.Officers, custody.Officer{Name: name, Key: key})
+		first.Rules.Clients = append(first.Rules.Clients, policy.Client{Name: name, Identity: devpki.Identity(name), Role: policy.Officer, KeySets: []string{"demo"}})
 	}
 	_, err := w.office.Found(t.Context(), first)
 	require.NoError(t, err)
@@ -190,7 +191,7 @@ func TestMalformedDrafts(t *testing.T) {
 		"an author":          {"draft": addSet[:len(addSet)-1] + `,"author":"bob"}`},
 		"an id":              {"draft": addSet[:len(addSet)-1] + `,"id":"` + demoChangeID + `"}`},
 		"a base":             {"draft": addSet[:len(addSet)-1] + `,"base":"00"}`},
-		"very long":          {"draft": addSet[:len(addSet)-1] + strings.Repeat(" ", 17<<10) + "}"},
+		"very long":          {"draft": addSet[:len(addSet)-1] + strings.Repeat(" ", 60<<10) + "}"},
 		"a life of no time":  {"draft": addSet, "life": "-1h"},
 		"a life of no words": {"draft": addSet, "life": "long"},
 	} {
@@ -201,4 +202,43 @@ func TestMalformedDrafts(t *testing.T) {
 		assert.Equal(t, "MALFORMED", w.entries()[before].Outcome, name)
 	}
 	assert.Equal(t, "MALFORMED", w.as("alice").post(proposeChange, fields{"draft": addSet, "life": "721h"}).body["refused"])
+}
+
+// The rules in force are shown to officers and auditors, and a policy as large as a change may be comes through: proposed as JSON, read, signed,
+// applied; and a list of many such changes has pages.
+func TestLargePoliciesOnTheWire(t *testing.T) {
+	w := newWorld(t, withOfficers)
+	keys := officerKeys(t, w)
+	text := "@id(\"large\")\npermit (principal in Role::\"auditor\", action == Action::\"GetTransaction\", resource);\n" +
+		strings.Repeat("// \"&&\" <= 12345678901234567890123456789012345678901\n", 590)
+	draft, err := json.Marshal(fields{"act": "policy.set", "reason": "a test", "policy": fields{"put": []fields{{"name": "large", "text": text}}}})
+	require.NoError(t, err)
+	require.Greater(t, len(text), 31_000)
+	proposed := w.as("alice").post(proposeChange, fields{"draft": string(draft)})
+	id, body := part(t, proposed, "change", "id").(string), part(t, proposed, "change", "bytes").(string)
+	for range 15 {
+		require.Equal(t, 200, w.as("alice").post(proposeChange, fields{"draft": string(draft)}).status)
+	}
+	seen, pages := 0, 0
+	for token := ""; pages == 0 || token != ""; pages++ {
+		page := w.as("auditor").post(listChanges, fields{"pageToken": token})
+		require.Equal(t, 200, page.status)
+		seen += len(page.body["changes"].([]any))
+		token, _ = page.body["nextPageToken"].(string)
+	}
+	assert.Equal(t, 16, seen)
+	assert.Greater(t, pages, 1)
+	assert.Equal(t, "APPLIED", part(t, w.as("bob").post(approveChange, fields{"id": id, "signature": signed(t, keys["bob"], body)}), "change", "state"))
+	for _, name := range []string{"carol", "auditor"} {
+		shown := w.as(name).post(listOfficers, fields{})
+		policies := part(t, shown, "rules", "policies").([]any)
+		require.Len(t, policies, len(policy.Shipped())+1)
+		assert.Equal(t, text, policies[1].(map[string]any)["text"])
+		assert.Len(t, part(t, shown, "rules", "clients"), 3)
+		assert.Regexp(t, "^[0-9a-f]{64}$", part(t, shown, "rules", "digest"))
+	}
+	long := strings.Replace(string(draft), "// ", strings.Repeat("/", 1<<14), 1)
+	refused := w.as("alice").post(proposeChange, fields{"draft": long})
+	assert.Equal(t, "MALFORMED", refused.body["refused"], "%v", refused.body)
+	assert.Contains(t, refused.body["detail"], "bytes in an entry of the record, expected at most 49152")
 }

@@ -18,6 +18,8 @@ type arrival struct {
 	caller policy.Caller
 	read   bool // its message was read, and the handler accounts for it
 
+	trusted func(context.Context) error // judges the certificate again; nil outside a server
+
 	control *http.ResponseController // of its time limits; nil outside a server
 }
 
@@ -30,6 +32,14 @@ func arrivalOf(ctx context.Context) *arrival {
 
 // callerOf returns the caller of a request; the zero Caller, whom the policy knows nothing of, when there is none.
 func callerOf(ctx context.Context) policy.Caller { return arrivalOf(ctx).caller }
+
+// stillTrusted judges the caller's certificate in the middle of a stream.
+func (a *arrival) stillTrusted(ctx context.Context) error {
+	if a.trusted == nil {
+		return nil
+	}
+	return a.trusted(ctx)
+}
 
 // names are what a certificate calls its holder: exact URIs and DNS names, never its common name.
 func names(certificate *x509.Certificate) []string {
@@ -53,6 +63,7 @@ func (s *service) identified(next http.Handler) http.Handler {
 			return
 		}
 		a := &arrival{caller: caller, control: http.NewResponseController(w)}
+		a.trusted = func(ctx context.Context) error { return s.trusted(ctx, r) }
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), arrivalKey{}, a)))
 		if !a.read {
 			s.unread(r, caller, codeMalformed, nil)
@@ -61,8 +72,8 @@ func (s *service) identified(next http.Handler) http.Handler {
 }
 
 func (s *service) identify(r *http.Request) (policy.Caller, error) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return policy.Caller{}, connect.NewError(connect.CodeUnauthenticated, errNoCertificate)
+	if err := s.trusted(r.Context(), r); err != nil {
+		return policy.Caller{}, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout) // a refusal is recorded
 	defer cancel()

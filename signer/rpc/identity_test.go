@@ -196,31 +196,38 @@ func TestIdentityIsAName(t *testing.T) {
 	assert.Contains(t, w.logs.String(), `"msg":"request refused unread","method":"GetTransaction","client":"","code":"permission_denied"`)
 }
 
-// A resumed session carries the identity that its first handshake proved.
-func TestResumedSessionsKeepTheirIdentity(t *testing.T) {
+// Every connection proves its certificate anew: none is resumed.
+func TestSessionsAreNotResumed(t *testing.T) {
 	w := newWorld(t)
 	config := w.tlsAs("platform")
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	platform := w.dial(config, false)
-	platform.approved(demoLoad())
-	platform.http.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, platform.base+getTransaction, nil)
-	require.NoError(t, err)
-	request.Header.Set("Content-Type", "application/json")
-	response, err := platform.http.Do(request)
-	require.NoError(t, err)
-	_ = response.Body.Close()
-	require.True(t, response.TLS.DidResume)
-	assert.Equal(t, demoMAC2, platform.approved(demoLoad()).body["mac2"])
+	for range 2 {
+		assert.Equal(t, demoMAC2, platform.approved(demoLoad()).body["mac2"])
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, platform.base+getTransaction, nil)
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/json")
+		response, err := platform.http.Do(request)
+		require.NoError(t, err)
+		_ = response.Body.Close()
+		assert.False(t, response.TLS.DidResume)
+		platform.http.CloseIdleConnections()
+	}
 }
 
 // A handler that is served without client certificates, by mistake, answers nobody.
 func TestWithoutAVerifiedCertificateNobodyIsAnswered(t *testing.T) {
 	w := newWorld(t, func(s *setup) {
-		s.server = func(server *http.Server) { server.TLSConfig.ClientAuth = tls.RequireAnyClientCert }
+		s.server = func(server *http.Server) {
+			config, err := server.TLSConfig.GetConfigForClient(nil)
+			require.NoError(t, err)
+			server.TLSConfig = config.Clone()
+			server.TLSConfig.ClientAuth = tls.RequireAnyClientCert
+		}
 	})
 	r := w.as("platform").post(authorizeLoad, demoLoad())
 	assert.Equal(t, "unauthenticated", r.code(), "%v", r.body)
 	assert.Equal(t, http.StatusUnauthorized, r.status)
 	assert.Empty(t, w.attempts())
+	assert.Len(t, w.entries(), 1, "who proves nothing is not recorded")
 }

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,16 +14,16 @@ import (
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
-
-var errNoCertificate = errors.New("a client certificate is needed")
 
 // Metrics are the service's own counters; their labels are the API's methods, codes and outcomes, never a caller's words.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	alarms   *prometheus.CounterVec
+	refused  *prometheus.CounterVec
 }
 
 // NewMetrics registers the counters.
@@ -41,10 +40,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "pursekeeper_alarms_total", Help: "Recorded alarms by event.",
 		}, []string{"event"}),
 	}
-	for _, event := range []audit.Event{audit.UnexplainedCounter, audit.Contradiction, audit.CardLocked, audit.KeyDiffers} {
+	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "pursekeeper_certificates_refused_total", Help: "Requests and streams refused for their client certificate, by reason.",
+	}, []string{"reason"})
+	for _, reason := range peers.Reasons() {
+		m.refused.WithLabelValues(string(reason))
+	}
+	for _, event := range audit.Alarms() { // an alert sees a count grow, not one that begins
 		m.alarms.WithLabelValues(string(event))
 	}
-	r.MustRegister(m.requests, m.seconds, m.alarms)
+	r.MustRegister(m.requests, m.seconds, m.alarms, m.refused)
 	return m
 }
 

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,11 +24,12 @@ const (
 	maxStreams     = 100 // of one connection at once: requests, and streams that wait for their callers
 )
 
-// NewServer is the public listener's server; config requires TLS 1.3 and a verified client certificate.
-func NewServer(handler *Handler, config *tls.Config, log *slog.Logger) *http.Server {
+// NewServer is the public listener's server: TLS 1.3, and a client certificate that the handler's peers verify.
+func NewServer(handler *Handler, log *slog.Logger) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
-		TLSConfig:         config,
+		TLSConfig:         handler.service.peers.TLS(),
+		ConnContext:       handler.service.peers.ConnContext,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

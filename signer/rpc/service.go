@@ -15,6 +15,7 @@ import (
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/signer"
 )
 
@@ -28,6 +29,7 @@ const compressFrom = 4 << 10
 // Config is what NewHandler needs; all fields must be set.
 type Config struct {
 	Signer  *signer.Signer
+	Peers   *peers.Peers
 	Metrics *Metrics
 	Log     *slog.Logger
 	Timeout time.Duration // of one request
@@ -36,6 +38,8 @@ type Config struct {
 // service implements the generated handler interfaces.
 type service struct {
 	signer  *signer.Signer
+	peers   *peers.Peers
+	refused refusedCertificates
 	metrics *Metrics
 	log     *slog.Logger
 	timeout time.Duration
@@ -58,10 +62,12 @@ type Handler struct {
 // stop lets streams end; a request that is one message is let finish by the server itself.
 func (h *Handler) stop() { h.service.stopOnce.Do(func() { close(h.service.stopping) }) }
 
-// NewHandler returns the whole public API. It answers only requests whose TLS connection has a verified client certificate.
+// NewHandler returns the whole public API. It answers only requests whose TLS connection has a client certificate that is good at that
+// moment.
 func NewHandler(c Config) *Handler {
 	s := &service{
-		signer: c.Signer, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, unreadTime: writeTimeout, stopping: make(chan struct{}),
+		signer: c.Signer, peers: c.Peers, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, unreadTime: writeTimeout,
+		stopping: make(chan struct{}),
 		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto,
 			v1.File_pursekeeper_v1_audit_proto),
 		exports: make(chan struct{}, exportsAtOnce),

@@ -34,6 +34,7 @@ var (
 // stream is one Transact. Three kinds of goroutine share it: one reads, one sends, and one for each request in flight works.
 type stream struct {
 	service *service
+	arrival *arrival
 	wire    *connect.BidiStream[v1.TransactRequest, v1.TransactResponse]
 	places  chan struct{}             // one is taken before a request is read, and given back after its answer is sent
 	answers chan *v1.TransactResponse // never full: as many as there are places
@@ -45,7 +46,8 @@ type stream struct {
 }
 
 // Transact answers a stream of requests, each as its method alone would, in the order in which the answers are ready. It ends
-// when the caller has said all and has been sent all answers. When the service stops, what is in flight is answered first.
+// when the caller has said all and has been sent all answers. When the service stops, what is in flight is answered first. A message that
+// comes after the caller's certificate was taken back ends the stream, and is not worked on.
 func (s *service) Transact(ctx context.Context, wire *connect.BidiStream[v1.TransactRequest, v1.TransactResponse]) error {
 	a := arrivalOf(ctx)
 	a.read = true
@@ -55,7 +57,7 @@ func (s *service) Transact(ctx context.Context, wire *connect.BidiStream[v1.Tran
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	st := &stream{
-		service: s, wire: wire,
+		service: s, arrival: a, wire: wire,
 		places: make(chan struct{}, inFlight), answers: make(chan *v1.TransactResponse, inFlight),
 	}
 	done := make(chan error, 1)
@@ -112,6 +114,9 @@ func (st *stream) read(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := st.arrival.stillTrusted(ctx); err != nil {
 			return err
 		}
 		st.mu.Lock()

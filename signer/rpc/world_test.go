@@ -3,12 +3,13 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
+	"github.com/pursekeeper/pursekeeper/internal/peers"
 	"github.com/pursekeeper/pursekeeper/internal/secret"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
@@ -47,6 +49,8 @@ type world struct {
 	log       *sealedLog
 	signer    *signer.Signer
 	office    *custody.Office
+	files     peers.Files
+	peers     *peers.Peers
 	logs      *journal
 	registry  *prometheus.Registry
 	public    net.Addr
@@ -64,6 +68,7 @@ type setup struct {
 	past    bool // the signer replays, as if its record were sealed
 	server  func(*http.Server)
 	cas     []*x509.Certificate // further authorities of clients
+	crl     bool                // the authority has a list of revoked certificates
 	ready   func(context.Context) error
 	timeout time.Duration
 	unread  time.Duration // of a stream; 0 is the service's own
@@ -107,11 +112,12 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 func (w *world) serve(s *setup, metrics *Metrics) {
 	t := w.t
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	handler := NewHandler(Config{Signer: w.signer, Metrics: metrics, Log: log, Timeout: s.timeout})
+	w.peers = w.openPeers(s, log, metrics.Alarm)
+	handler := NewHandler(Config{Signer: w.signer, Peers: w.peers, Metrics: metrics, Log: log, Timeout: s.timeout})
 	if s.unread != 0 {
 		handler.service.unreadTime = s.unread
 	}
-	public := NewServer(handler, w.serverTLS(s.cas), log)
+	public := NewServer(handler, log)
 	s.server(public)
 	if s.ready == nil {
 		s.ready = w.store.Ready
@@ -142,20 +148,37 @@ func listen(t testing.TB) net.Listener {
 	return l
 }
 
-// serverTLS is what the configuration makes: TLS 1.3, client certificates required and verified.
-func (w *world) serverTLS(cas []*x509.Certificate) *tls.Config {
+// openPeers reads certificates from files, as the binary does.
+func (w *world) openPeers(s *setup, log *slog.Logger, alarm func(audit.Event)) *peers.Peers {
 	certificate, key, err := w.authority.Server()
 	require.NoError(w.t, err)
-	pair, err := tls.X509KeyPair(certificate, key)
+	dir := w.t.TempDir()
+	w.files = peers.Files{Certificate: filepath.Join(dir, "server.crt"), Key: filepath.Join(dir, "server.key"), ClientCA: filepath.Join(dir, "ca.crt")}
+	w.write(w.files.Certificate, certificate)
+	w.write(w.files.Key, key)
+	authorities := w.authority.Certificate()
+	for _, ca := range s.cas {
+		authorities = append(authorities, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...)
+	}
+	w.write(w.files.ClientCA, authorities)
+	if s.crl {
+		w.files.CRL = filepath.Join(dir, "ca.crl")
+		w.revoke(1)
+	}
+	p, err := peers.Open(peers.Config{Files: w.files, Log: log, Alarm: alarm})
 	require.NoError(w.t, err)
-	pool := w.roots()
-	for _, ca := range cas {
-		pool.AddCert(ca)
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
-		Certificates: []tls.Certificate{pair},
-	}
+	return p
+}
+
+// revoke writes the authority's list of that number.
+func (w *world) revoke(number int64, certificates ...[]byte) {
+	list, err := w.authority.Revoked(number, time.Now().Add(time.Hour), certificates...)
+	require.NoError(w.t, err)
+	w.write(w.files.CRL, list)
+}
+
+func (w *world) write(path string, content []byte) {
+	require.NoError(w.t, os.WriteFile(path, content, 0o600))
 }
 
 func (w *world) roots() *x509.CertPool {

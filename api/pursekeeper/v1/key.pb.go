@@ -26,7 +26,7 @@ const (
 type ProposeChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is to be changed, as JSON: the members act, reason, and what the act takes, in the form of the bytes that officers sign;
-	// docs/officers.md has one of each. At most 16 KiB. An unknown member is an error.
+	// docs/officers.md has one of each. At most 60 KiB. An unknown member is an error.
 	Draft string `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
 	// How long until it expires, such as "24h"; at most 720h, and 72h when left out.
 	Life          string `protobuf:"bytes,2,opt,name=life,proto3" json:"life,omitempty"`
@@ -723,6 +723,7 @@ type ListOfficersResponse struct {
 	// Acts that take another number.
 	Acts          []*ActQuorum         `protobuf:"bytes,3,rep,name=acts,proto3" json:"acts,omitempty"`
 	Officers      []*RegisteredOfficer `protobuf:"bytes,4,rep,name=officers,proto3" json:"officers,omitempty"`
+	Rules         *Rules               `protobuf:"bytes,5,opt,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -785,6 +786,215 @@ func (x *ListOfficersResponse) GetOfficers() []*RegisteredOfficer {
 	return nil
 }
 
+func (x *ListOfficersResponse) GetRules() *Rules {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// Rules are who may do what, up to how much, at the revision.
+type Rules struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Clients []*RuleClient          `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	// Policy documents in Cedar, by name.
+	Policies []*RuleDocument `protobuf:"bytes,2,rep,name=policies,proto3" json:"policies,omitempty"`
+	// The document of limits, in YAML; left out when there is none.
+	Limits *RuleDocument `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
+	// SHA-256 over all of it, hex: what the entries say that it decided. Empty where this program cannot use the rules.
+	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rules) Reset() {
+	*x = Rules{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rules) ProtoMessage() {}
+
+func (x *Rules) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rules.ProtoReflect.Descriptor instead.
+func (*Rules) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Rules) GetClients() []*RuleClient {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+func (x *Rules) GetPolicies() []*RuleDocument {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *Rules) GetLimits() *RuleDocument {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Rules) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+type RuleClient struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The exact URI or DNS name in its certificate.
+	Identity      string   `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	Role          string   `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	KeySets       []string `protobuf:"bytes,4,rep,name=key_sets,json=keySets,proto3" json:"key_sets,omitempty"`
+	Suspended     bool     `protobuf:"varint,5,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleClient) Reset() {
+	*x = RuleClient{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleClient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleClient) ProtoMessage() {}
+
+func (x *RuleClient) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleClient.ProtoReflect.Descriptor instead.
+func (*RuleClient) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RuleClient) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RuleClient) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *RuleClient) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *RuleClient) GetKeySets() []string {
+	if x != nil {
+		return x.KeySets
+	}
+	return nil
+}
+
+func (x *RuleClient) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+type RuleDocument struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Exactly as officers approved it.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleDocument) Reset() {
+	*x = RuleDocument{}
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleDocument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleDocument) ProtoMessage() {}
+
+func (x *RuleDocument) ProtoReflect() protoreflect.Message {
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleDocument.ProtoReflect.Descriptor instead.
+func (*RuleDocument) Descriptor() ([]byte, []int) {
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RuleDocument) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RuleDocument) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ActQuorum struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Act           string                 `protobuf:"bytes,1,opt,name=act,proto3" json:"act,omitempty"`
@@ -795,7 +1005,7 @@ type ActQuorum struct {
 
 func (x *ActQuorum) Reset() {
 	*x = ActQuorum{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[12]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +1017,7 @@ func (x *ActQuorum) String() string {
 func (*ActQuorum) ProtoMessage() {}
 
 func (x *ActQuorum) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[12]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +1030,7 @@ func (x *ActQuorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActQuorum.ProtoReflect.Descriptor instead.
 func (*ActQuorum) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{12}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ActQuorum) GetAct() string {
@@ -854,7 +1064,7 @@ type RegisteredOfficer struct {
 
 func (x *RegisteredOfficer) Reset() {
 	*x = RegisteredOfficer{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[13]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1076,7 @@ func (x *RegisteredOfficer) String() string {
 func (*RegisteredOfficer) ProtoMessage() {}
 
 func (x *RegisteredOfficer) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[13]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1089,7 @@ func (x *RegisteredOfficer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisteredOfficer.ProtoReflect.Descriptor instead.
 func (*RegisteredOfficer) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{13}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RegisteredOfficer) GetName() string {
@@ -925,7 +1135,7 @@ type ListKeySetsRequest struct {
 
 func (x *ListKeySetsRequest) Reset() {
 	*x = ListKeySetsRequest{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[14]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1147,7 @@ func (x *ListKeySetsRequest) String() string {
 func (*ListKeySetsRequest) ProtoMessage() {}
 
 func (x *ListKeySetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[14]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1160,7 @@ func (x *ListKeySetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeySetsRequest.ProtoReflect.Descriptor instead.
 func (*ListKeySetsRequest) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{14}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{17}
 }
 
 type ListKeySetsResponse struct {
@@ -962,7 +1172,7 @@ type ListKeySetsResponse struct {
 
 func (x *ListKeySetsResponse) Reset() {
 	*x = ListKeySetsResponse{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[15]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1184,7 @@ func (x *ListKeySetsResponse) String() string {
 func (*ListKeySetsResponse) ProtoMessage() {}
 
 func (x *ListKeySetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[15]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1197,7 @@ func (x *ListKeySetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeySetsResponse.ProtoReflect.Descriptor instead.
 func (*ListKeySetsResponse) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{15}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListKeySetsResponse) GetKeySets() []*KeySet {
@@ -1011,7 +1221,7 @@ type KeySet struct {
 
 func (x *KeySet) Reset() {
 	*x = KeySet{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[16]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1233,7 @@ func (x *KeySet) String() string {
 func (*KeySet) ProtoMessage() {}
 
 func (x *KeySet) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[16]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1246,7 @@ func (x *KeySet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySet.ProtoReflect.Descriptor instead.
 func (*KeySet) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{16}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *KeySet) GetName() string {
@@ -1098,7 +1308,7 @@ type KeyVersion struct {
 
 func (x *KeyVersion) Reset() {
 	*x = KeyVersion{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[17]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1320,7 @@ func (x *KeyVersion) String() string {
 func (*KeyVersion) ProtoMessage() {}
 
 func (x *KeyVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[17]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1333,7 @@ func (x *KeyVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyVersion.ProtoReflect.Descriptor instead.
 func (*KeyVersion) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{17}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *KeyVersion) GetKey() *Key {
@@ -1203,7 +1413,7 @@ type UnlockCardRequest struct {
 
 func (x *UnlockCardRequest) Reset() {
 	*x = UnlockCardRequest{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[18]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1425,7 @@ func (x *UnlockCardRequest) String() string {
 func (*UnlockCardRequest) ProtoMessage() {}
 
 func (x *UnlockCardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[18]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1438,7 @@ func (x *UnlockCardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCardRequest.ProtoReflect.Descriptor instead.
 func (*UnlockCardRequest) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{18}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UnlockCardRequest) GetKeySet() string {
@@ -1270,7 +1480,7 @@ type UnlockCardResponse struct {
 
 func (x *UnlockCardResponse) Reset() {
 	*x = UnlockCardResponse{}
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[19]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1492,7 @@ func (x *UnlockCardResponse) String() string {
 func (*UnlockCardResponse) ProtoMessage() {}
 
 func (x *UnlockCardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pursekeeper_v1_key_proto_msgTypes[19]
+	mi := &file_pursekeeper_v1_key_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1505,7 @@ func (x *UnlockCardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnlockCardResponse.ProtoReflect.Descriptor instead.
 func (*UnlockCardResponse) Descriptor() ([]byte, []int) {
-	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{19}
+	return file_pursekeeper_v1_key_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UnlockCardResponse) GetWasLocked() bool {
@@ -1366,12 +1576,28 @@ const file_pursekeeper_v1_key_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\tR\tsignature\x12\x1f\n" +
 	"\vapproved_at\x18\x04 \x01(\tR\n" +
 	"approvedAt\"\x15\n" +
-	"\x13ListOfficersRequest\"\xb8\x01\n" +
+	"\x13ListOfficersRequest\"\xe5\x01\n" +
 	"\x14ListOfficersResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\rR\x06quorum\x12-\n" +
 	"\x04acts\x18\x03 \x03(\v2\x19.pursekeeper.v1.ActQuorumR\x04acts\x12=\n" +
-	"\bofficers\x18\x04 \x03(\v2!.pursekeeper.v1.RegisteredOfficerR\bofficers\"5\n" +
+	"\bofficers\x18\x04 \x03(\v2!.pursekeeper.v1.RegisteredOfficerR\bofficers\x12+\n" +
+	"\x05rules\x18\x05 \x01(\v2\x15.pursekeeper.v1.RulesR\x05rules\"\xc5\x01\n" +
+	"\x05Rules\x124\n" +
+	"\aclients\x18\x01 \x03(\v2\x1a.pursekeeper.v1.RuleClientR\aclients\x128\n" +
+	"\bpolicies\x18\x02 \x03(\v2\x1c.pursekeeper.v1.RuleDocumentR\bpolicies\x124\n" +
+	"\x06limits\x18\x03 \x01(\v2\x1c.pursekeeper.v1.RuleDocumentR\x06limits\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest\"\x89\x01\n" +
+	"\n" +
+	"RuleClient\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x19\n" +
+	"\bkey_sets\x18\x04 \x03(\tR\akeySets\x12\x1c\n" +
+	"\tsuspended\x18\x05 \x01(\bR\tsuspended\"6\n" +
+	"\fRuleDocument\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"5\n" +
 	"\tActQuorum\x12\x10\n" +
 	"\x03act\x18\x01 \x01(\tR\x03act\x12\x16\n" +
 	"\x06quorum\x18\x02 \x01(\rR\x06quorum\"\x8f\x01\n" +
@@ -1439,7 +1665,7 @@ func file_pursekeeper_v1_key_proto_rawDescGZIP() []byte {
 	return file_pursekeeper_v1_key_proto_rawDescData
 }
 
-var file_pursekeeper_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_pursekeeper_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_pursekeeper_v1_key_proto_goTypes = []any{
 	(*ProposeChangeRequest)(nil), // 0: pursekeeper.v1.ProposeChangeRequest
 	(*ApproveChangeRequest)(nil), // 1: pursekeeper.v1.ApproveChangeRequest
@@ -1453,50 +1679,57 @@ var file_pursekeeper_v1_key_proto_goTypes = []any{
 	(*Approval)(nil),             // 9: pursekeeper.v1.Approval
 	(*ListOfficersRequest)(nil),  // 10: pursekeeper.v1.ListOfficersRequest
 	(*ListOfficersResponse)(nil), // 11: pursekeeper.v1.ListOfficersResponse
-	(*ActQuorum)(nil),            // 12: pursekeeper.v1.ActQuorum
-	(*RegisteredOfficer)(nil),    // 13: pursekeeper.v1.RegisteredOfficer
-	(*ListKeySetsRequest)(nil),   // 14: pursekeeper.v1.ListKeySetsRequest
-	(*ListKeySetsResponse)(nil),  // 15: pursekeeper.v1.ListKeySetsResponse
-	(*KeySet)(nil),               // 16: pursekeeper.v1.KeySet
-	(*KeyVersion)(nil),           // 17: pursekeeper.v1.KeyVersion
-	(*UnlockCardRequest)(nil),    // 18: pursekeeper.v1.UnlockCardRequest
-	(*UnlockCardResponse)(nil),   // 19: pursekeeper.v1.UnlockCardResponse
-	(*Key)(nil),                  // 20: pursekeeper.v1.Key
-	(Boundary)(0),                // 21: pursekeeper.v1.Boundary
+	(*Rules)(nil),                // 12: pursekeeper.v1.Rules
+	(*RuleClient)(nil),           // 13: pursekeeper.v1.RuleClient
+	(*RuleDocument)(nil),         // 14: pursekeeper.v1.RuleDocument
+	(*ActQuorum)(nil),            // 15: pursekeeper.v1.ActQuorum
+	(*RegisteredOfficer)(nil),    // 16: pursekeeper.v1.RegisteredOfficer
+	(*ListKeySetsRequest)(nil),   // 17: pursekeeper.v1.ListKeySetsRequest
+	(*ListKeySetsResponse)(nil),  // 18: pursekeeper.v1.ListKeySetsResponse
+	(*KeySet)(nil),               // 19: pursekeeper.v1.KeySet
+	(*KeyVersion)(nil),           // 20: pursekeeper.v1.KeyVersion
+	(*UnlockCardRequest)(nil),    // 21: pursekeeper.v1.UnlockCardRequest
+	(*UnlockCardResponse)(nil),   // 22: pursekeeper.v1.UnlockCardResponse
+	(*Key)(nil),                  // 23: pursekeeper.v1.Key
+	(Boundary)(0),                // 24: pursekeeper.v1.Boundary
 }
 var file_pursekeeper_v1_key_proto_depIdxs = []int32{
 	8,  // 0: pursekeeper.v1.ListChangesResponse.changes:type_name -> pursekeeper.v1.Change
 	8,  // 1: pursekeeper.v1.ChangeResponse.change:type_name -> pursekeeper.v1.Change
 	9,  // 2: pursekeeper.v1.Change.approvals:type_name -> pursekeeper.v1.Approval
-	12, // 3: pursekeeper.v1.ListOfficersResponse.acts:type_name -> pursekeeper.v1.ActQuorum
-	13, // 4: pursekeeper.v1.ListOfficersResponse.officers:type_name -> pursekeeper.v1.RegisteredOfficer
-	16, // 5: pursekeeper.v1.ListKeySetsResponse.key_sets:type_name -> pursekeeper.v1.KeySet
-	17, // 6: pursekeeper.v1.KeySet.keys:type_name -> pursekeeper.v1.KeyVersion
-	20, // 7: pursekeeper.v1.KeyVersion.key:type_name -> pursekeeper.v1.Key
-	21, // 8: pursekeeper.v1.KeyVersion.boundary:type_name -> pursekeeper.v1.Boundary
-	18, // 9: pursekeeper.v1.KeyService.UnlockCard:input_type -> pursekeeper.v1.UnlockCardRequest
-	14, // 10: pursekeeper.v1.KeyService.ListKeySets:input_type -> pursekeeper.v1.ListKeySetsRequest
-	0,  // 11: pursekeeper.v1.KeyService.ProposeChange:input_type -> pursekeeper.v1.ProposeChangeRequest
-	1,  // 12: pursekeeper.v1.KeyService.ApproveChange:input_type -> pursekeeper.v1.ApproveChangeRequest
-	2,  // 13: pursekeeper.v1.KeyService.RejectChange:input_type -> pursekeeper.v1.RejectChangeRequest
-	3,  // 14: pursekeeper.v1.KeyService.CancelChange:input_type -> pursekeeper.v1.CancelChangeRequest
-	5,  // 15: pursekeeper.v1.KeyService.ListChanges:input_type -> pursekeeper.v1.ListChangesRequest
-	4,  // 16: pursekeeper.v1.KeyService.ReadChange:input_type -> pursekeeper.v1.ReadChangeRequest
-	10, // 17: pursekeeper.v1.KeyService.ListOfficers:input_type -> pursekeeper.v1.ListOfficersRequest
-	19, // 18: pursekeeper.v1.KeyService.UnlockCard:output_type -> pursekeeper.v1.UnlockCardResponse
-	15, // 19: pursekeeper.v1.KeyService.ListKeySets:output_type -> pursekeeper.v1.ListKeySetsResponse
-	7,  // 20: pursekeeper.v1.KeyService.ProposeChange:output_type -> pursekeeper.v1.ChangeResponse
-	7,  // 21: pursekeeper.v1.KeyService.ApproveChange:output_type -> pursekeeper.v1.ChangeResponse
-	7,  // 22: pursekeeper.v1.KeyService.RejectChange:output_type -> pursekeeper.v1.ChangeResponse
-	7,  // 23: pursekeeper.v1.KeyService.CancelChange:output_type -> pursekeeper.v1.ChangeResponse
-	6,  // 24: pursekeeper.v1.KeyService.ListChanges:output_type -> pursekeeper.v1.ListChangesResponse
-	7,  // 25: pursekeeper.v1.KeyService.ReadChange:output_type -> pursekeeper.v1.ChangeResponse
-	11, // 26: pursekeeper.v1.KeyService.ListOfficers:output_type -> pursekeeper.v1.ListOfficersResponse
-	18, // [18:27] is the sub-list for method output_type
-	9,  // [9:18] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	15, // 3: pursekeeper.v1.ListOfficersResponse.acts:type_name -> pursekeeper.v1.ActQuorum
+	16, // 4: pursekeeper.v1.ListOfficersResponse.officers:type_name -> pursekeeper.v1.RegisteredOfficer
+	12, // 5: pursekeeper.v1.ListOfficersResponse.rules:type_name -> pursekeeper.v1.Rules
+	13, // 6: pursekeeper.v1.Rules.clients:type_name -> pursekeeper.v1.RuleClient
+	14, // 7: pursekeeper.v1.Rules.policies:type_name -> pursekeeper.v1.RuleDocument
+	14, // 8: pursekeeper.v1.Rules.limits:type_name -> pursekeeper.v1.RuleDocument
+	19, // 9: pursekeeper.v1.ListKeySetsResponse.key_sets:type_name -> pursekeeper.v1.KeySet
+	20, // 10: pursekeeper.v1.KeySet.keys:type_name -> pursekeeper.v1.KeyVersion
+	23, // 11: pursekeeper.v1.KeyVersion.key:type_name -> pursekeeper.v1.Key
+	24, // 12: pursekeeper.v1.KeyVersion.boundary:type_name -> pursekeeper.v1.Boundary
+	21, // 13: pursekeeper.v1.KeyService.UnlockCard:input_type -> pursekeeper.v1.UnlockCardRequest
+	17, // 14: pursekeeper.v1.KeyService.ListKeySets:input_type -> pursekeeper.v1.ListKeySetsRequest
+	0,  // 15: pursekeeper.v1.KeyService.ProposeChange:input_type -> pursekeeper.v1.ProposeChangeRequest
+	1,  // 16: pursekeeper.v1.KeyService.ApproveChange:input_type -> pursekeeper.v1.ApproveChangeRequest
+	2,  // 17: pursekeeper.v1.KeyService.RejectChange:input_type -> pursekeeper.v1.RejectChangeRequest
+	3,  // 18: pursekeeper.v1.KeyService.CancelChange:input_type -> pursekeeper.v1.CancelChangeRequest
+	5,  // 19: pursekeeper.v1.KeyService.ListChanges:input_type -> pursekeeper.v1.ListChangesRequest
+	4,  // 20: pursekeeper.v1.KeyService.ReadChange:input_type -> pursekeeper.v1.ReadChangeRequest
+	10, // 21: pursekeeper.v1.KeyService.ListOfficers:input_type -> pursekeeper.v1.ListOfficersRequest
+	22, // 22: pursekeeper.v1.KeyService.UnlockCard:output_type -> pursekeeper.v1.UnlockCardResponse
+	18, // 23: pursekeeper.v1.KeyService.ListKeySets:output_type -> pursekeeper.v1.ListKeySetsResponse
+	7,  // 24: pursekeeper.v1.KeyService.ProposeChange:output_type -> pursekeeper.v1.ChangeResponse
+	7,  // 25: pursekeeper.v1.KeyService.ApproveChange:output_type -> pursekeeper.v1.ChangeResponse
+	7,  // 26: pursekeeper.v1.KeyService.RejectChange:output_type -> pursekeeper.v1.ChangeResponse
+	7,  // 27: pursekeeper.v1.KeyService.CancelChange:output_type -> pursekeeper.v1.ChangeResponse
+	6,  // 28: pursekeeper.v1.KeyService.ListChanges:output_type -> pursekeeper.v1.ListChangesResponse
+	7,  // 29: pursekeeper.v1.KeyService.ReadChange:output_type -> pursekeeper.v1.ChangeResponse
+	11, // 30: pursekeeper.v1.KeyService.ListOfficers:output_type -> pursekeeper.v1.ListOfficersResponse
+	22, // [22:31] is the sub-list for method output_type
+	13, // [13:22] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_pursekeeper_v1_key_proto_init() }
@@ -1511,7 +1744,7 @@ func file_pursekeeper_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pursekeeper_v1_key_proto_rawDesc), len(file_pursekeeper_v1_key_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

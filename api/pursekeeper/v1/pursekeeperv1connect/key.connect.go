@@ -77,7 +77,7 @@ type KeyServiceClient interface {
 	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
 	// ReadChange shows one change request.
 	ReadChange(context.Context, *v1.ReadChangeRequest) (*v1.ChangeResponse, error)
-	// ListOfficers shows who decides, with which keys, and how many of them each change takes.
+	// ListOfficers shows who decides, with which keys, and how many of them each change takes; and the rules that they decided on.
 	ListOfficers(context.Context, *v1.ListOfficersRequest) (*v1.ListOfficersResponse, error)
 }
 
@@ -263,7 +263,7 @@ type KeyServiceHandler interface {
 	ListChanges(context.Context, *v1.ListChangesRequest) (*v1.ListChangesResponse, error)
 	// ReadChange shows one change request.
 	ReadChange(context.Context, *v1.ReadChangeRequest) (*v1.ChangeResponse, error)
-	// ListOfficers shows who decides, with which keys, and how many of them each change takes.
+	// ListOfficers shows who decides, with which keys, and how many of them each change takes; and the rules that they decided on.
 	ListOfficers(context.Context, *v1.ListOfficersRequest) (*v1.ListOfficersResponse, error)
 }
 

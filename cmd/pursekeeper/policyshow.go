@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
+	"github.com/pursekeeper/pursekeeper/policy"
+)
+
+type policyShowCmd struct {
+	officerFlags
+	Out string `help:"New folder for them, in the form in which they are proposed." type:"path" placeholder:"DIR"`
+}
+
+// Run shows the rules, with the digest that entries of the record name, computed here.
+func (c *policyShowCmd) Run(ctx context.Context) error {
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	answer, err := keys.ListOfficers(ctx, &v1.ListOfficersRequest{})
+	if err != nil {
+		return err
+	}
+	if answer.Rules == nil {
+		return errors.New("the signer answered no rules")
+	}
+	rules := readAnsweredRules(answer.Rules)
+	compiled, err := policy.New(rules)
+	if err != nil {
+		return fmt.Errorf("the rules that the signer answered: %w", err)
+	}
+	fmt.Printf("revision %d, policy %s\n", answer.Revision, compiled.Digest())
+	return showRules(rules, c.Out)
+}
