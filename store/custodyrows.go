@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -65,17 +66,13 @@ func (s *Database) ChangeRequests(ctx context.Context, f RequestFilter) (all []C
 	if f.OpenOnly {
 		query += ` AND ended_index = 0` // as the index of open requests writes it
 	}
-	rows, err := s.lists.QueryContext(ctx, s.dialect.sql(query+` ORDER BY audit_index LIMIT ?`), append(arguments, f.Limit)...)
+	err = s.page(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit), func() { all = nil }, func(rows *sql.Rows) error {
+		r, err := scanRequest(rows)
+		all = append(all, r)
+		return err
+	})
 	if err != nil {
 		return nil, readError(err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		r, err := scanRequest(rows)
-		if err != nil {
-			return nil, readError(err)
-		}
-		all = append(all, r)
-	}
-	return all, readError(rows.Err())
+	return all, nil
 }

@@ -55,11 +55,6 @@ func checkHead(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// row runs a query of one row outside the group commit.
-func (s *Database) row(ctx context.Context, text string, arguments ...any) *sql.Row {
-	return s.readers.QueryRowContext(ctx, s.dialect.sql(text), arguments...)
-}
-
 // Ready reports whether the store can commit, by a commit that changes nothing: a full disk is found here too.
 func (s *Database) Ready(ctx context.Context) error {
 	nothing := func(*Purse, uint64) ([]audit.Entry, error) { return nil, nil }

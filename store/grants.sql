@@ -5,4 +5,4 @@ GRANT SELECT ON goose_db_version TO pursekeeper;
 GRANT SELECT, INSERT, DELETE ON audit_entries TO pursekeeper;
 GRANT SELECT, UPDATE ON audit_head, audit_sealing, audit_pruned, custody, ceremony_lock TO pursekeeper;
 GRANT SELECT, INSERT, UPDATE ON purses, cards, attempts, settlements, terminals, purchases, reader_sessions, change_requests TO pursekeeper;
-GRANT SELECT, INSERT, UPDATE, DELETE ON group_commits TO pursekeeper;
+GRANT SELECT, INSERT, UPDATE, DELETE ON totals, group_commits TO pursekeeper;

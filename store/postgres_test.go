@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,7 +17,14 @@ func openPostgres(t testing.TB, url string) store.Store {
 	return s
 }
 
+// The contract holds for a role that may do no more than store.Grants allows.
 func TestPostgres(t *testing.T) {
 	server := pgtest.Start(t)
-	contract(t, engine{place: func(t testing.TB) string { return server.Database(t) }, open: openPostgres})
+	server.Exec(t, server.URL("postgres"), `CREATE ROLE pursekeeper LOGIN`)
+	contract(t, engine{open: openPostgres, place: func(t testing.TB) string {
+		url := server.Database(t)
+		require.NoError(t, openPostgres(t, url).Close())
+		server.Exec(t, url, store.Grants)
+		return strings.Replace(url, "postgres@", "pursekeeper@", 1)
+	}})
 }

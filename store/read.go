@@ -59,42 +59,41 @@ func (s *Database) List(ctx context.Context, f Filter) ([]Listed, error) {
 	if f.OpenOnly {
 		query += ` AND state = 'OPEN'` // as the index of open attempts writes it
 	}
-	rows, err := s.lists.QueryContext(ctx, s.dialect.sql(query+` ORDER BY audit_index LIMIT ?`), append(arguments, f.Limit)...)
+	var all []Listed
+	err := s.page(ctx, query+` ORDER BY audit_index LIMIT ?`, append(arguments, f.Limit), func() { all = nil }, func(rows *sql.Rows) error {
+		key, a, err := scanAttempt(rows)
+		all = append(all, Listed{key, a})
+		return err
+	})
 	if err != nil {
 		return nil, readError(err)
 	}
-	defer rows.Close()
-	var all []Listed
-	for rows.Next() {
-		key, a, err := scanAttempt(rows)
-		if err != nil {
-			return nil, readError(err)
-		}
-		all = append(all, Listed{key, a})
-	}
-	return all, readError(rows.Err())
+	return all, nil
 }
 
 // Entries yields the record's lines from an index on, in order.
 func (s *Database) Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error {
-	rows, err := s.readers.QueryContext(ctx, s.dialect.sql(`SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx`), int64(from))
-	if err != nil {
-		return readError(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var (
-			index uint64
-			line  []byte
-		)
-		if err := rows.Scan(&index, &line); err != nil {
-			return readError(err)
+	next := from
+	return readError(s.again(ctx, func() error {
+		rows, err := s.readers.QueryContext(ctx, s.dialect.sql(`SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx`), int64(next))
+		if err != nil {
+			return err
 		}
-		if !yield(index, line) {
-			return nil
+		defer rows.Close()
+		for rows.Next() {
+			var (
+				index uint64
+				line  []byte
+			)
+			if err := rows.Scan(&index, &line); err != nil {
+				return err
+			}
+			if next = index + 1; !yield(index, line) {
+				return nil
+			}
 		}
-	}
-	return readError(rows.Err())
+		return rows.Err()
+	}))
 }
 
 func readError(err error) error {

@@ -1,5 +1,5 @@
 // Package pgtest starts real PostgreSQL servers for tests: a cluster of its own in a temporary folder, of the newest version that Debian's
-// package postgresql brought, with the durability that it has by default. The server ends with the test, and with the process.
+// package postgresql brought, with the durability that it has by default (fsync is on). The server ends with the test, and with the process.
 package pgtest
 
 import (
@@ -23,6 +23,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // Server is a running server. Its superuser, who needs no password over the socket, is postgres.
@@ -44,7 +45,7 @@ func Start(t testing.TB) *Server {
 	s := &Server{binaries: binaries(t), Port: freePort(t)}
 	s.owner = owner(t)
 	var err error
-	s.Folder, err = os.MkdirTemp("", "pg") // not the test's own: a path to a socket has at most 107 bytes
+	s.Folder, err = os.MkdirTemp(place(), "pg") // not the test's own: a path to a socket has at most 107 bytes
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(s.Folder)) })
 	if s.owner != nil {
@@ -56,6 +57,16 @@ func Start(t testing.TB) *Server {
 	s.Password = rand.Text()
 	s.Exec(t, s.URL("postgres"), "ALTER ROLE postgres PASSWORD '"+s.Password+"'")
 	return s
+}
+
+// place is memory, where there is enough: a server is killed here, and its machine's power never fails, so that a disk would only take time.
+func place() string {
+	const memory, enough = "/dev/shm", 4 << 30
+	var free unix.Statfs_t
+	if err := unix.Statfs(memory, &free); err != nil || free.Bavail*uint64(free.Bsize) < enough {
+		return ""
+	}
+	return memory
 }
 
 func (s *Server) data() string { return filepath.Join(s.Folder, "data") }
