@@ -147,7 +147,7 @@ func TestPolicyDiff(t *testing.T) {
 	status, out := run(t, []string{"policy", "diff", before, after})
 	require.Zero(t, status, out)
 	for _, want := range []string{
-		"document a.cedar: changed\n", "document b.cedar: changed\n", "document limits.yaml: new\n", "client new: op: role operator, j\n",
+		"document a.cedar: changed\n", "document b.cedar: changed\n", "document limits.yaml: new\n", "limit new: day: AuthorizeLoad, per card and day: at most 500000 fen\n", "client new: op: role operator, j\n",
 		"client changed: gd: role platform, spiffe://t/gd, key sets gd-purse\n            to: gd: role platform, spiffe://t/gd, key sets gd-purse, hn-purse\n",
 		"policy a: changed\n",
 		"right of gd (platform) on gd-purse: AuthorizeLoad: as a say of the request → as a say of the request\n",
