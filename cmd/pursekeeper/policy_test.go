@@ -162,3 +162,17 @@ func TestPolicyDiff(t *testing.T) {
 	require.Zero(t, status)
 	assert.True(t, strings.HasSuffix(out, "\nthe same\n"), out)
 }
+
+// A development configuration has its own clients and key sets; one of officers has no clients.
+func TestPolicyCheckOfAConfiguration(t *testing.T) {
+	h := newHome(t)
+	status, out := run(t, []string{"policy", "check", "--config", h.path("pursekeeper.yaml")})
+	require.Zero(t, status, out)
+	assert.Contains(t, out, "\nplatform: role platform, ")
+	assert.Contains(t, out, "  on demo-sm4: ")
+	assert.Contains(t, out, "platform on demo: the right to EncryptedUpdateBinary")
+	g := governedHome(h)
+	status, out = run(t, []string{"policy", "check", "--config", g.config})
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, `has no clients, its officers decide on the rules: "pursekeeper policy show --out FOLDER" writes those in force`)
+}
