@@ -6,7 +6,10 @@ import (
 	"slices"
 )
 
-// CheckKeySets refuses a policy that names a key set which is none of those there are: in a document, or as a client's. The error is an
+// limitsDocument is the document of limits in a Problem.
+const limitsDocument = "limits"
+
+// CheckKeySets refuses a policy that names a key set which is none of those there are: in a document, as a client's, or of a limit. The error is an
 // *Invalid. New cannot tell, because rules are written before the catalogue that they will be part of is known.
 func (p *Policy) CheckKeySets(known []string) error {
 	var problems []Problem
@@ -22,6 +25,13 @@ func (p *Policy) CheckKeySets(known []string) error {
 		for _, n := range r.keySets {
 			if !slices.Contains(known, n.keySet) {
 				problems = append(problems, Problem{r.document, n.line, n.column, fmt.Sprintf("unknown key set %q", n.keySet)})
+			}
+		}
+	}
+	for _, l := range p.limits {
+		for _, name := range l.KeySets {
+			if !slices.Contains(known, name) {
+				problems = append(problems, Problem{limitsDocument, 0, 0, fmt.Sprintf("limit %s: unknown key set %q", l.Name, name)})
 			}
 		}
 	}
@@ -42,6 +52,11 @@ func (p *Policy) KeySets() []string {
 	for _, r := range p.rules {
 		for _, n := range r.keySets {
 			found[n.keySet] = true
+		}
+	}
+	for _, l := range p.limits {
+		for _, name := range l.KeySets {
+			found[name] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found))

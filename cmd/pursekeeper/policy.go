@@ -38,6 +38,9 @@ func configuredRules(file string) (policy.Rules, *policy.Policy, []string, error
 	if err != nil {
 		return policy.Rules{}, nil, nil, err
 	}
+	if len(cfg.Clients) == 0 {
+		return policy.Rules{}, nil, nil, fmt.Errorf("%s: has no clients, its officers decide on the rules: \"pursekeeper policy show --out FOLDER\" writes those in force", file)
+	}
 	var names []string
 	for _, set := range cfg.KeySets {
 		names = append(names, set.Name)

@@ -147,7 +147,7 @@ func TestPolicyDiff(t *testing.T) {
 	status, out := run(t, []string{"policy", "diff", before, after})
 	require.Zero(t, status, out)
 	for _, want := range []string{
-		"document a.cedar: changed\n", "document b.cedar: changed\n", "document limits.yaml: new\n", "client new: op: role operator, j\n",
+		"document a.cedar: changed\n", "document b.cedar: changed\n", "document limits.yaml: new\n", "limit new: day: AuthorizeLoad, per card and day: at most 500000 fen\n", "client new: op: role operator, j\n",
 		"client changed: gd: role platform, spiffe://t/gd, key sets gd-purse\n            to: gd: role platform, spiffe://t/gd, key sets gd-purse, hn-purse\n",
 		"policy a: changed\n",
 		"right of gd (platform) on gd-purse: AuthorizeLoad: as a say of the request → as a say of the request\n",
@@ -161,4 +161,18 @@ func TestPolicyDiff(t *testing.T) {
 	status, out = run(t, []string{"policy", "diff", before, before})
 	require.Zero(t, status)
 	assert.True(t, strings.HasSuffix(out, "\nthe same\n"), out)
+}
+
+// A development configuration has its own clients and key sets; one of officers has no clients.
+func TestPolicyCheckOfAConfiguration(t *testing.T) {
+	h := newHome(t)
+	status, out := run(t, []string{"policy", "check", "--config", h.path("pursekeeper.yaml")})
+	require.Zero(t, status, out)
+	assert.Contains(t, out, "\nplatform: role platform, ")
+	assert.Contains(t, out, "  on demo-sm4: ")
+	assert.Contains(t, out, "platform on demo: the right to EncryptedUpdateBinary")
+	g := governedHome(h)
+	status, out = run(t, []string{"policy", "check", "--config", g.config})
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out, `has no clients, its officers decide on the rules: "pursekeeper policy show --out FOLDER" writes those in force`)
 }

@@ -41,7 +41,7 @@ func (c *policyCheckCmd) Run() error {
 func describeRules(r policy.Rules, p *policy.Policy, sets []string) {
 	listed := p.Listed()
 	fmt.Printf("policy %s\n", p.Digest())
-	fmt.Printf("%s, %s, %s, %s\n", count(len(r.Clients), "client"), count(len(r.Policies), "document"), count(len(listed), "policy", "policies"), limitsOf(r))
+	fmt.Printf("%s, %s, %s, %s\n", count(len(r.Clients), "client"), count(len(r.Policies), "document"), count(len(listed), "policy", "policies"), count(len(p.Limits()), "limit"))
 	sets = append(slices.Clone(sets), policy.AnyOther)
 	cells := p.Cells(sets)
 	for _, client := range p.Clients() {
@@ -63,16 +63,15 @@ func describeRules(r policy.Rules, p *policy.Policy, sets []string) {
 			fmt.Printf("  %s\n", c)
 		}
 	}
+	if limits := p.Limits(); len(limits) > 0 {
+		fmt.Print("\nLimits:\n")
+		for _, l := range limits {
+			fmt.Printf("  %v\n", l)
+		}
+	}
 	if late := lateOf(listed); len(late) > 0 {
 		fmt.Printf("\nLate: judged on running totals, where a transaction is recorded: %s\n", strings.Join(late, ", "))
 	}
-}
-
-func limitsOf(r policy.Rules) string {
-	if r.Limits == nil {
-		return "no limits"
-	}
-	return "a document of limits"
 }
 
 func lateOf(listed []policy.Listed) (ids []string) {

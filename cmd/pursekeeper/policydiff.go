@@ -28,6 +28,7 @@ func (c *policyDiffCmd) Run() error {
 	d.documents(documentsOf(oldRules), documentsOf(newRules))
 	d.clients(before, after)
 	changed := d.policies(before, after)
+	d.limits(before, after)
 	d.cells(before, after, changed)
 	fmt.Printf("policy %s\n    to %s\n", before.Digest(), after.Digest())
 	if before.Digest() == after.Digest() {
@@ -126,6 +127,28 @@ func (d *rulesDifference) policies(before, after *policy.Policy) (changed map[st
 		}
 	}
 	return changed
+}
+
+// limits says which limits are new, gone or of other numbers.
+func (d *rulesDifference) limits(before, after *policy.Policy) {
+	was, is := map[string]string{}, map[string]string{}
+	for _, l := range before.Limits() {
+		was[l.Name] = l.String()
+	}
+	for _, l := range after.Limits() {
+		is[l.Name] = l.String()
+	}
+	for _, name := range sorted(was, is) {
+		switch {
+		case was[name] == "":
+			d.add("limit new: %s", is[name])
+		case is[name] == "":
+			d.add("limit gone: %s", was[name])
+		case was[name] != is[name]:
+			d.add("limit changed: %s", was[name])
+			d.add("           to: %s", is[name])
+		}
+	}
 }
 
 // cells says every right that changes, and every right that depends on a policy that changed.
