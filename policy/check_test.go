@@ -136,6 +136,20 @@ func TestFaultsHaveTheirPlace(t *testing.T) {
 	}
 }
 
+// What would keep the type checker busy, or the parser deep, is refused before it is parsed.
+func TestDocumentsThatNobodyReads(t *testing.T) {
+	const head = `@id("a") forbid (principal, action, resource is Key) when { `
+	for text, want := range map[string]string{
+		strings.Repeat("[", 20000) + "1" + strings.Repeat("]", 20000) + ".contains(1) };": "doc:1:110: nested more than 50 deep",
+		strings.Repeat("!", 20000) + "true };":                                            "doc:1:111: nested more than 50 deep",
+		strings.Repeat("(", 60000):                                                        "doc:1:110: nested more than 50 deep",
+		strings.Repeat("x", 1<<16):                                                        "doc: 65596 bytes, expected at most 65536",
+	} {
+		assert.Equal(t, []string{want}, problemsOf(t, head+text))
+	}
+	assert.Empty(t, problemsOf(t, head+strings.Repeat("(", 49)+"context.hour > 1"+strings.Repeat(")", 49)+` && context.profile like "[[[[[[[*" };`))
+}
+
 func TestAllFaultsOfAllDocumentsAreSaid(t *testing.T) {
 	_, err := New(Rules{
 		Clients: []Client{{Name: "x", Identity: "i", Role: "boss"}},

@@ -73,6 +73,9 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is not of a key of the kind %q", r.Operation, r.Kind)}
 	}
 	plan := p.plan(asked)
+	if !plan.declared {
+		return Grant{}, &Denied{Reason: fmt.Sprintf("%q is no operation", r.Operation)}
+	}
 	verdict := plan.early.judge(plan, func() types.Record { return types.NewRecord(plan.context(r.Context)) })
 	switch {
 	case verdict.forbidden != nil:
@@ -87,12 +90,17 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 	return grant, nil
 }
 
+// notPermitted says why nothing permits r.
 func (p *plan) notPermitted(c Client, r Request, v verdict) string {
+	action := string(r.Operation)
+	if string(p.action.ID) != action {
+		action += " " + string(p.action.ID)
+	}
 	switch {
 	case v.failed != nil:
-		return fmt.Sprintf("client %s may not %s: %v could not be judged: %s", c.Name, r.Operation, v.failed, v.failure)
+		return fmt.Sprintf("client %s may not %s: %v could not be judged: %s", c.Name, action, v.failed, v.failure)
 	case !p.early.mayPermit():
-		return fmt.Sprintf("role %s may not %s: no policy permits it", c.Role, p.action.ID)
+		return fmt.Sprintf("role %s may not %s: no policy permits it", c.Role, action)
 	}
-	return fmt.Sprintf("client %s may not %s with %v: the conditions of no policy permit it", c.Name, p.action.ID, p.resource)
+	return fmt.Sprintf("client %s may not %s with %v: the conditions of no policy permit it", c.Name, action, p.resource)
 }

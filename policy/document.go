@@ -62,6 +62,9 @@ func compile(documents []Document, clients map[string]bool) (rules []*rule, prob
 
 // parse reads one document; ids are those of the policies before it.
 func parse(d Document, ids map[string]*rule) (rules []*rule, problems []Problem) {
+	if problem, ok := tooMuch(d); ok {
+		return nil, []Problem{problem}
+	}
 	list, err := cedar.NewPolicyListFromBytes(d.Name, []byte(d.Text))
 	if err != nil {
 		return nil, []Problem{syntaxProblem(d, err)}
@@ -87,6 +90,38 @@ func parse(d Document, ids map[string]*rule) (rules []*rule, problems []Problem)
 		rules = append(rules, r)
 	}
 	return rules, problems
+}
+
+// What a document may be: a text that a person reads. The library's work on an expression grows with the square of its depth.
+const (
+	maxDocument = 64 << 10 // bytes
+	maxDepth    = 50       // brackets in brackets, and signs before one value
+)
+
+// tooMuch refuses a document before it is parsed.
+func tooMuch(d Document) (Problem, bool) {
+	if len(d.Text) > maxDocument {
+		return Problem{d.Name, 0, 0, fmt.Sprintf("%d bytes, expected at most %d", len(d.Text), maxDocument)}, true
+	}
+	depth, signs := 0, 0
+	for _, t := range tokens(d.Text) {
+		sign := !t.quoted && (t.text == "!" || t.text == "-")
+		switch {
+		case sign:
+			signs++
+		case !t.quoted && (t.text == "(" || t.text == "[" || t.text == "{"):
+			depth++
+		case !t.quoted && (t.text == ")" || t.text == "]" || t.text == "}"):
+			depth--
+		}
+		if !sign {
+			signs = 0
+		}
+		if depth > maxDepth || signs > maxDepth {
+			return Problem{d.Name, t.line, t.column, fmt.Sprintf("nested more than %d deep", maxDepth)}, true
+		}
+	}
+	return Problem{}, false
 }
 
 // newRule splits a policy into what its scope says and its conditions.

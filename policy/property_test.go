@@ -46,7 +46,7 @@ func drawDocument(t *rapid.T, n int) string {
 		}
 	}
 	if text.Len() == 0 {
-		t.Skip("nothing that fits")
+		return "@id(\"all\") permit (principal, action, resource);\n" // nothing that was drawn fits
 	}
 	return text.String()
 }

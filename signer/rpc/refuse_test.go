@@ -174,7 +174,7 @@ func TestEveryBitOfMAC1(t *testing.T) {
 		}
 		assert.Equal(t, good.mac2, platform.approved(good.body).body["mac2"])
 	}
-	require.Len(t, w.entries(), 1+2*(32+1))
+	require.Len(t, w.entries(), 1+2*(32+1)+2, "with an alarm of each key set's terminal, at the tenth")
 	assert.Len(t, w.attempts(), 2)
 	for _, e := range w.entries() {
 		assert.Equal(t, e.Outcome == "APPROVED", e.MAC2 != "", "%v", e)
