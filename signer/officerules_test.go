@@ -70,9 +70,12 @@ func TestOfficersDecideByTheNewestPolicy(t *testing.T) {
 	assert.Equal(t, outcomeDenied, last[len(last)-1].Outcome)
 
 	for name, looks := range map[string]func() error{
-		"officers":     func() error { _, err := b.Officers(t.Context(), officer); return err },
-		"changes":      func() error { _, err := b.Changes(t.Context(), officer, store.RequestFilter{Limit: 1}); return err },
-		"transactions": func() error { _, _, err := b.Transactions(t.Context(), b.caller, ListRequest{KeySet: "demo"}); return err },
+		"officers": func() error { _, err := b.Officers(t.Context(), officer); return err },
+		"changes":  func() error { _, err := b.Changes(t.Context(), officer, store.RequestFilter{Limit: 1}); return err },
+		"transactions": func() error {
+			_, _, err := b.Transactions(t.Context(), b.caller, ListRequest{KeySet: "demo"})
+			return err
+		},
 		"transaction": func() error {
 			_, err := b.Transaction(t.Context(), b.caller, "demo/0000310522800000/EP/LOAD/0007/A1B2C3D4")
 			return err
