@@ -98,8 +98,8 @@ var takes = map[policy.Act]string{
 	policy.CreateKey: "keys", policy.ImportKey: "keys", policy.ExportKey: "keys", policy.ActivateKey: "keys", policy.SuspendKey: "keys",
 	policy.ResumeKey: "keys", policy.DeactivateKey: "keys", policy.CompromiseKey: "keys", policy.DestroyKey: "keys",
 	policy.ImportTransport: "transport", policy.DestroyTransport: "transport", policy.CreateBackup: "backup", policy.ResetPurse: "purse",
-	policy.AddClient: "client", policy.ReplaceClient: "client", policy.RemoveClient: "client", policy.SuspendClient: "client", policy.ResumeClient: "client",
-	policy.SetPolicy: "policy",
+	policy.AddClient: "client", policy.ReplaceClient: "client", policy.RemoveClient: "client", policy.SuspendClient: "client",
+	policy.ResumeClient: "client", policy.SetPolicy: "policy",
 }
 
 func (c Change) onlyWhatTheActTakes() error {

@@ -8,7 +8,8 @@ import (
 )
 
 // Check is what always holds of a catalogue, whatever officers decide: every officer has a key of its own and there are enough of them for
-// every act, whoever proposes it, with clients of their own that may call; the rules are ones that the signer can decide by; names, versions, labels and ids are there once; no two keys of one algorithm have one check value; a
+// every act, whoever proposes it, with clients of their own that may call; the rules are ones that the signer
+// can decide by; names, versions, labels and ids are there once; no two keys of one algorithm have one check value; a
 // destroyed key has no copy. Apply answers no catalogue that breaks it.
 func (c Catalogue) Check() error {
 	if err := checkRules(c.Rules); err != nil {
@@ -87,8 +88,8 @@ func (c Catalogue) checkOfficers() error {
 		return invalid("%w: %d officers; a change takes its author and up to %d others", ErrOfficersFew, len(c.Officers), need-1)
 	}
 	if n := c.decide(); n <= c.Quorum.Most() {
-		return invalid("%w: %d officers have a client of their name and of the role officer that is not suspended; a change takes its author and up to %d others",
-			ErrOfficersFew, n, c.Quorum.Most())
+		return invalid("%w: %d officers have a client of their name, of the role officer, that is not suspended; "+
+			"a change takes its author and up to %d others", ErrOfficersFew, n, c.Quorum.Most())
 	}
 	return nil
 }

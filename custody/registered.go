@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pursekeeper/pursekeeper/audit"
@@ -65,8 +66,7 @@ func singles(rules policy.Rules) (all []policy.Rules) {
 // Joined are rules of which a part is in each of two.
 func Joined(a, b policy.Rules) policy.Rules {
 	joined := policy.Rules{
-		Clients: append(a.Clients[:len(a.Clients):len(a.Clients)], b.Clients...), Policies: append(a.Policies[:len(a.Policies):len(a.Policies)], b.Policies...),
-		Limits: a.Limits,
+		Clients: slices.Concat(a.Clients, b.Clients), Policies: slices.Concat(a.Policies, b.Policies), Limits: a.Limits,
 	}
 	if b.Limits != nil {
 		joined.Limits = b.Limits

@@ -66,6 +66,7 @@ func TestTheLifeOfClientsAndPolicies(t *testing.T) {
 
 	i.policyFolder("rules")
 	i.write("rules/desk.cedar", deskPolicy)
+	i.write("rules/limits.yaml", "limits:\n  - {name: card-day, per: card, period: day, maxFen: 1000}\n")
 	i.decide("change", "propose", "policy.set", "--dir", i.path("rules"))
 	allowed("desk")
 	allowed("platform")
@@ -114,6 +115,13 @@ func (i *institution) wrongPolicy() {
 	i.Helper()
 	before := i.as("alice", "policy", "show")
 	i.policyFolder("wrong")
+	refused := func(says string) {
+		i.Helper()
+		status, out := run(i.T, []string{"change", "propose", "policy.set", "--dir", i.path("wrong"), "--reason", "x", "--server", i.server, "--tls", i.path("tls"), "--as", "alice"})
+		require.Equal(i, 1, status, out)
+		require.Contains(i, out, "refused, INVALID")
+		require.Contains(i, out, says)
+	}
 	for text, says := range map[string]string{
 		strings.Replace(deskPolicy, "GetTransaction", "GetTransactoin", 1):                                "desk:5:",
 		strings.Replace(deskPolicy, `KeySet::"gd"`, `KeySet::"dg"`, 1):                                    "desk:6:",
@@ -122,11 +130,11 @@ func (i *institution) wrongPolicy() {
 		deskPolicy + "@id(\"no-officers\")\nforbid (principal in Role::\"officer\", action, resource);\n": "desk:",
 	} {
 		i.write("wrong/desk.cedar", text)
-		status, out := run(i.T, []string{"change", "propose", "policy.set", "--dir", i.path("wrong"), "--reason", "x", "--server", i.server, "--tls", i.path("tls"), "--as", "alice"})
-		require.Equal(i, 1, status, out)
-		require.Contains(i, out, "refused, INVALID")
-		require.Contains(i, out, says, text)
+		refused(says)
 	}
+	i.write("wrong/desk.cedar", deskPolicy)
+	i.write("wrong/limits.yaml", "limits:\n  - {name: card-day, per: card, period: day, maxFen: 1000,\n     alarmFen: 2000}\n")
+	refused("limits:3:")
 	require.Equal(i, before, i.as("alice", "policy", "show"))
 }
 
@@ -207,7 +215,7 @@ func (i *institution) rulesOfTheRecord(nodes []*served) {
 	for _, name := range []string{"now", "later"} {
 		files, err := filepath.Glob(i.path(name + "/*"))
 		require.NoError(i, err)
-		assert.Len(i, files, 7, name)
+		assert.Len(i, files, 8, name)
 	}
 	status, out := run(i.T, []string{"audit", "policy", strings.Repeat("0", 64), "--dir", log})
 	require.Equal(i, 1, status)

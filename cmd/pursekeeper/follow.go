@@ -45,9 +45,6 @@ const followEvery = 500 * time.Millisecond
 // adoptTime bounds what one new revision takes in the token.
 const adoptTime = 20 * time.Second
 
-// maxFinding bounds what an entry says of rules that cannot be used, in bytes.
-const maxFinding = 4000
-
 var errNoCatalogue = errors.New("there are no officers and no keys yet: run `pursekeeper init`, with this configuration")
 
 // begin takes the key sets that the node starts with: of the configuration, or of the catalogue.
@@ -117,24 +114,6 @@ func (n *node) take(ctx context.Context, revision uint64, document []byte) error
 	n.forget(ctx, sets)
 	n.log.Info("the catalogue is in use", "revision", revision, "keySets", len(sets), "clients", len(catalogue.Rules.Clients), "policy", rules.Digest())
 	return nil
-}
-
-// unusable is a revision whose rules this program cannot decide by, because a newer one wrote them, say. The node stays at the revision that it
-// has: it records nothing under it, so that it does nothing for a client that officers have stopped meanwhile, and is not ready. It is
-// alarmed once. reading is held.
-func (n *node) unusable(ctx context.Context, revision uint64, why error) error {
-	err := fmt.Errorf("the rules of the catalogue's revision %d cannot be used by this program: %w", revision, why)
-	if n.keys.unusable == revision {
-		return err
-	}
-	entry := audit.Entry{Event: audit.RulesUnusable, Outcome: "ALARM", Detail: err.Error()}
-	entry.Detail = entry.Detail[:min(len(entry.Detail), maxFinding)]
-	if failed := n.signer.Record(ctx, entry); failed != nil {
-		return errors.Join(err, failed)
-	}
-	n.keys.unusable = revision
-	n.alarm(audit.RulesUnusable)
-	return err
 }
 
 // served are the key sets of a catalogue that this program can serve. Another is not there for its callers, and alarmed.
