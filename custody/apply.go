@@ -224,10 +224,13 @@ func (c Catalogue) Apply(change Change, made Made, now time.Time) (Catalogue, er
 	if set := next.KeySet(change.set()); set != nil {
 		set.Changing = ""
 	}
-	if err := next.Check(); err != nil {
+	if err := next.checkButRules(); err != nil {
 		return Catalogue{}, err
 	}
 	if change.Client != nil || change.Policy != nil {
+		if err := checkRules(next.Rules); err != nil {
+			return Catalogue{}, err
+		}
 		if err := c.checkNames(next.Rules); err != nil {
 			return Catalogue{}, err
 		}

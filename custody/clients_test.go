@@ -43,27 +43,31 @@ func TestWhatNoChangeOfRulesDoes(t *testing.T) {
 		with func(*Change)
 		says string
 	}{
-		"a client twice":                       {c, policy.AddClient, client1("platform", policy.Reader), "is there already"},
-		"a certificate for two clients":        {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "spiffe://test/bob" }), "bob"},
-		"a client without identity":            {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "" }), "client.identity"},
-		"a common name":                        {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "CN=x" }), "client.identity"},
-		"a pattern":                            {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "*.example.org" }), "client.identity"},
-		"a role of no program":                 {c, policy.AddClient, client1("x", "root"), `client.role "root"`},
-		"key sets out of order":                {c, policy.AddClient, client1("x", policy.Reader, "b", "a"), "keySets: expected each once"},
-		"a key set of no name":                 {c, policy.AddClient, client1("x", policy.Reader, "B"), "a key set's name"},
-		"a name that is a pattern":             {c, policy.AddClient, client1("*", policy.Reader), "client.name"},
-		"what a new client was":                {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Was = &policy.Client{Name: "x"} }), "client.was"},
-		"a client that is not there":           {c, policy.ReplaceClient, client1("x", policy.Reader), "there is no client x"},
-		"a client as it is":                    {c, policy.ReplaceClient, client1("platform", policy.Platform, "demo"), "is so already"},
-		"a removal with a role":                {c, policy.RemoveClient, client1("platform", policy.Platform), "takes a name alone"},
-		"what a client was not":                {c, policy.RemoveClient, with(naming("platform"), func(c *ClientChange) { c.Was = &policy.Client{Name: "platform"} }), "not as the change says"},
-		"a resumption of who may call":         {c, policy.ResumeClient, naming("platform"), "is not suspended"},
-		"a suspension of who is":               {suspended, policy.SuspendClient, naming("platform"), "is suspended already"},
-		"no policy":                            {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{} }, "expected put, remove or limits"},
-		"an empty document":                    {c, policy.SetPolicy, putting("a", " \n"), "not nothing"},
-		"a document that is no UTF-8":          {c, policy.SetPolicy, putting("a", "// \xff"), "UTF-8"},
-		"a document whose name is a path":      {c, policy.SetPolicy, putting("../a", "//"), "policy.put[0].name"},
-		"a document that is so already":        {c, policy.SetPolicy, putting("officer", document(c.Rules, "officer")), "is so already"},
+		"a client twice":                  {c, policy.AddClient, client1("platform", policy.Reader), "is there already"},
+		"a certificate for two clients":   {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "spiffe://test/bob" }), "bob"},
+		"a client without identity":       {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "" }), "client.identity"},
+		"a common name":                   {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "CN=x" }), "client.identity"},
+		"a pattern":                       {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Identity = "*.example.org" }), "client.identity"},
+		"a role of no program":            {c, policy.AddClient, client1("x", "root"), `client.role "root"`},
+		"key sets out of order":           {c, policy.AddClient, client1("x", policy.Reader, "b", "a"), "keySets: expected each once"},
+		"a key set of no name":            {c, policy.AddClient, client1("x", policy.Reader, "B"), "a key set's name"},
+		"a name that is a pattern":        {c, policy.AddClient, client1("*", policy.Reader), "client.name"},
+		"what a new client was":           {c, policy.AddClient, with(client1("x", policy.Reader), func(c *ClientChange) { c.Was = &policy.Client{Name: "x"} }), "client.was"},
+		"a client that is not there":      {c, policy.ReplaceClient, client1("x", policy.Reader), "there is no client x"},
+		"a client as it is":               {c, policy.ReplaceClient, client1("platform", policy.Platform, "demo"), "is so already"},
+		"a removal with a role":           {c, policy.RemoveClient, client1("platform", policy.Platform), "takes a name alone"},
+		"what a client was not":           {c, policy.RemoveClient, with(naming("platform"), func(c *ClientChange) { c.Was = &policy.Client{Name: "platform"} }), "not as the change says"},
+		"a resumption of who may call":    {c, policy.ResumeClient, naming("platform"), "is not suspended"},
+		"a suspension of who is":          {suspended, policy.SuspendClient, naming("platform"), "is suspended already"},
+		"no policy":                       {c, policy.SetPolicy, func(c *Change) { c.Policy = &PolicyChange{} }, "expected put, remove or limits"},
+		"an empty document":               {c, policy.SetPolicy, putting("a", " \n"), "not nothing"},
+		"a document that is no UTF-8":     {c, policy.SetPolicy, putting("a", "// \xff"), "UTF-8"},
+		"a document whose name is a path": {c, policy.SetPolicy, putting("../a", "//"), "policy.put[0].name"},
+		"a document that is so already":   {c, policy.SetPolicy, putting("officer", document(c.Rules, "officer")), "is so already"},
+		"what a document was not": {c, policy.SetPolicy, func(c *Change) {
+			putting("officer", testPolicy("a", "GetTransaction"))(c)
+			c.Policy.Put[0].Was = digest([]byte("x"))
+		}, "not as the change says"},
 		"a removal of what is not there":       {c, policy.SetPolicy, removing("a"), "there is no document a"},
 		"a syntax error":                       {c, policy.SetPolicy, putting("a", "// one\npermit (principal, action, resource)\n"), "a:"},
 		"an action that there is not":          {c, policy.SetPolicy, putting("a", testPolicy("a", "AuthoriseLoad")), "a:3:"},
@@ -144,6 +148,8 @@ func TestASuspensionIsAtOnce(t *testing.T) {
 	_, err = w.approve("bob", open)
 	require.NoError(t, err, "what an officer stops at once does not undo what others are about to decide")
 
+	w.does(policy.ReplaceClient, client1("platform", policy.Platform))
+	assert.True(t, w.catalogue().Client("platform").Suspended, "a suspended client stays so, whatever its certificate is")
 	back := w.propose("alice", policy.ResumeClient, naming("platform"))
 	assert.Equal(t, store.RequestOpen, back.State)
 	assert.True(t, w.catalogue().Client("platform").Suspended)
@@ -195,6 +201,26 @@ func TestOfficersStayInOffice(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotAnOfficer)
 	_, err = w.Reject(t.Context(), officer("bob"), r.ID, "no")
 	require.ErrorIs(t, err, ErrNotAnOfficer)
+
+	two := newWorld(t, policy.Quorum{Default: 2}, nil)
+	for _, name := range []string{"dave", "eve"} {
+		two.keys[name] = newSSHKey(t, "-t", "ed25519")
+		add := two.propose("alice", policy.AddOfficer, func(c *Change) { c.Officer = &OfficerChange{Name: name, Key: two.keys[name].text} })
+		for _, by := range []string{"bob", "carol"} {
+			_, err = two.approve(by, add)
+			require.NoError(t, err)
+		}
+	}
+	r = two.propose("alice", policy.AddClient, client1("z", policy.Reader))
+	_, err = two.approve("bob", r)
+	require.NoError(t, err)
+	two.propose("carol", policy.SuspendClient, naming("bob"))
+	r, err = two.approve("dave", r)
+	require.NoError(t, err)
+	assert.Equal(t, store.RequestOpen, r.State, "what a suspended officer approved does not count")
+	r, err = two.approve("eve", r)
+	require.NoError(t, err)
+	assert.Equal(t, store.RequestApplied, r.State)
 
 	own := w.propose("alice", policy.RemoveClient, naming("carol"))
 	_, err = w.Reject(t.Context(), officer("carol"), own.ID, "no")

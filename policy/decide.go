@@ -73,6 +73,9 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 		return Grant{}, &Denied{Reason: fmt.Sprintf("%s is not of a key of the kind %q", r.Operation, r.Kind)}
 	}
 	plan := p.plan(asked)
+	if !plan.declared {
+		return Grant{}, &Denied{Reason: fmt.Sprintf("%q is no operation", r.Operation)}
+	}
 	verdict := plan.early.judge(plan, func() types.Record { return types.NewRecord(plan.context(r.Context)) })
 	switch {
 	case verdict.forbidden != nil:

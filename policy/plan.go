@@ -20,6 +20,7 @@ type question struct {
 type plan struct {
 	principal, action, resource types.EntityUID
 	entities                    types.EntityMap
+	declared                    bool                // the schema has the action
 	attributes                  resolved.RecordType // of the context
 	early, late                 group
 	needs                       []TotalName // of the late group
@@ -88,6 +89,7 @@ func newAsked(c Client, q question) *plan {
 		p.resource = p.know(keyEntity(q))
 	}
 	if action, ok := theSchema().Actions[p.action]; ok {
+		p.declared = true
 		p.know(action.Entity)
 	}
 	return p

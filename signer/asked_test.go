@@ -13,6 +13,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer/ledger"
+	"github.com/pursekeeper/pursekeeper/store"
 )
 
 // ruled is a bench whose platform has the shipped rights, less what a document forbids.
@@ -222,4 +223,36 @@ func TestPoliciesNameKindsAndCommandsAsTheyAre(t *testing.T) {
 	}
 	assert.Empty(t, Command(0).right(true))
 	assert.Empty(t, Direction(0).right())
+}
+
+// Looks are asked with what is known of each key set, and what officers decide on with the moment.
+func TestLooksAreAskedWithTheirKeySet(t *testing.T) {
+	rules, err := policy.New(policy.Rules{
+		Clients: []policy.Client{{Name: "platform", Identity: testIdentity, Role: policy.Platform}},
+		Policies: []policy.Document{{Name: "looks", Text: `
+			@id("sets") permit (principal, action == Action::"ListKeySets", resource) when { resource.algorithm == "SM4" && context.hour == 15 };
+			@id("one") permit (principal, action == Action::"ListTransactions", resource) when { context.algorithm == "SM4" && context.profile == "pboc-ep" };
+			@id("changes") permit (principal, action == Action::"ListChanges", resource) when { context.hour == 15 && context.date == 20240131 };`}},
+	})
+	require.NoError(t, err)
+	b := newBench(t, func(c *Config) {
+		c.Policy = rules
+		for i := range c.KeySets {
+			c.KeySets[i].Location = time.UTC
+		}
+	})
+	listed, err := b.ListKeySets(context.Background(), b.caller)
+	require.NoError(t, err)
+	require.Len(t, listed, 1)
+	assert.Equal(t, "demo-sm4", listed[0].Name)
+	_, _, err = b.Transactions(context.Background(), b.caller, ListRequest{KeySet: "demo-sm4"})
+	require.NoError(t, err)
+	_, _, err = b.Transactions(context.Background(), b.caller, ListRequest{KeySet: "demo"})
+	require.Error(t, err)
+	_, err = b.Changes(context.Background(), b.caller, store.RequestFilter{})
+	require.ErrorIs(t, err, ErrNoOffice, "it may: there is only nobody who decides")
+	b.clock = b.clock.Add(time.Second)
+	var denied *policy.Denied
+	_, err = b.Changes(context.Background(), b.caller, store.RequestFilter{})
+	require.ErrorAs(t, err, &denied)
 }
