@@ -25,6 +25,13 @@ func (p *Policy) CheckKeySets(known []string) error {
 			}
 		}
 	}
+	for _, l := range p.limits {
+		for i, name := range l.KeySets {
+			if !slices.Contains(known, name) {
+				problems = append(problems, Problem{l.document, l.keySetLines[i], 0, fmt.Sprintf("limit %s: unknown key set %q", l.Name, name)})
+			}
+		}
+	}
 	if len(problems) > 0 {
 		return &Invalid{problems}
 	}
@@ -42,6 +49,11 @@ func (p *Policy) KeySets() []string {
 	for _, r := range p.rules {
 		for _, n := range r.keySets {
 			found[n.keySet] = true
+		}
+	}
+	for _, l := range p.limits {
+		for _, name := range l.KeySets {
+			found[name] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(found))
