@@ -2,7 +2,7 @@
 # make demo    what is done with a card, 3DES and SM4, on a throw-away SoftHSM token, nothing to configure
 # make build   the one binary, in bin/
 # make lint    formatting, vet, staticcheck, modules, wording
-# make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make audit-large [ENTRIES=10000000], make audit-kills [ROUNDS=200], make fuzz-short [FUZZTIME=10s]
+# make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make audit-large [ENTRIES=10000000], make audit-kills [ROUNDS=200], make flood [WINDOWS=20], make fuzz-short [FUZZTIME=10s]
 #
 # test and demo need softhsm2, opencryptoki and a C compiler, test a Vault server too, and install what is missing: see .ci/setup,
 # the one list.
@@ -14,8 +14,9 @@ BENCH    ?= .
 FUZZTIME ?= 10s
 ROUNDS   ?= 200
 ENTRIES  ?= 10000000
+WINDOWS  ?= 20
 
-.PHONY: all build test demo lint generate bench search audit-large audit-kills fuzz-short setup packages
+.PHONY: all build test demo lint generate bench search audit-large audit-kills flood fuzz-short setup packages
 
 all: build
 
@@ -54,6 +55,10 @@ audit-large:
 # The sealer killed again and again, long: make test runs its short form.
 audit-kills:
 	PURSEKEEPER_SEALER_KILLS=$(ROUNDS) go test ./audit/sealer -run '^TestKilledSealer$$' -v -timeout 2h
+
+# One client floods at ten times the capacity, another at a steady pace keeps its p99: WINDOWS seconds of each. make test runs its short form.
+flood: packages
+	PURSEKEEPER_FLOOD_WINDOWS=$(WINDOWS) PURSEKEEPER_FLOOD_TIMES=10 go test ./signer/rpc -run '^TestAFloodLeavesAnotherItsTime$$' -v -timeout 1h
 
 # Each fuzz target for a short while; the seeds of all of them run in every `make test`.
 fuzz-short: packages

@@ -17,8 +17,8 @@ type generation struct {
 	slot   uint
 	anchor pkcs11.SessionHandle // the session that holds the login
 
-	jobs  chan *job // for the workers
-	admin chan *job // for the anchor: issuer levels, making and trying keys
+	jobs  *turns // for the workers
+	admin *turns // for the anchor: issuer levels, making and trying keys
 	down  chan struct{}
 
 	ending sync.Once
@@ -63,7 +63,7 @@ func (t *Token) giveUp(n int) (since int64) {
 }
 
 // add starts a worker on a session that is open.
-func (g *generation) add(s *session, queue chan *job, anchor bool) {
+func (g *generation) add(s *session, queue *turns, anchor bool) {
 	w := &worker{generation: g, session: s, queue: queue, anchor: anchor}
 	g.token.watch(s, w)
 	g.running.Add(1)

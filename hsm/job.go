@@ -16,6 +16,9 @@ type job struct {
 	panic any   // the same: what use panicked with, raised again in the caller
 	fault error // of the worker: the token's error, kept where run may end by a panic of use and return none
 
+	caller string // for whose turn it waits; "" with those of nobody in particular
+	behind *job   // the next of the same caller that waits: turns owns it
+
 	// run returns what its caller gets, and the first error of the token, for the worker to classify. Where it returns only
 	// the latter, the caller gets that as publicError words it.
 	run func(*session) (result, fault error)
@@ -60,11 +63,12 @@ var errUseExited = errors.New("use ended its goroutine")
 
 // do queues j and waits: for its end, for ctx, or for the end of the generation while j still waits. A caller that stops waiting
 // for a running job abandons it; the cgo call goes on (rule 7).
-func (g *generation) do(ctx context.Context, queue chan *job, j *job) error {
+func (g *generation) do(ctx context.Context, queue *turns, j *job) error {
 	if err := ctx.Err(); err != nil {
 		j.release()
 		return err
 	}
+	j.caller = callerOf(ctx)
 	if err := g.post(queue, j); err != nil {
 		j.release()
 		return err
@@ -88,16 +92,14 @@ func (g *generation) do(ctx context.Context, queue chan *job, j *job) error {
 }
 
 // post queues j without waiting.
-func (g *generation) post(queue chan *job, j *job) error {
+func (g *generation) post(queue *turns, j *job) error {
 	if closed(g.down) {
 		return g.unavailable()
 	}
-	select {
-	case queue <- j:
-		return nil
-	default:
-		return fmt.Errorf("%w: %d", ErrBusy, cap(queue))
+	if !queue.put(j) {
+		return fmt.Errorf("%w: %d", ErrBusy, cap(queue.ready))
 	}
+	return nil
 }
 
 // simple makes a job's run of a function whose every error is the token's.

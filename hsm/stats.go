@@ -29,7 +29,7 @@ func (t *Token) Stats() Stats {
 	}
 	s.PINLatched = s.State == StateLatched
 	if g := t.current.Load(); g != nil {
-		s.Waiting = len(g.jobs) + len(g.admin)
+		s.Waiting = g.jobs.waiting() + g.admin.waiting()
 		g.mu.RLock()
 		for _, e := range g.entries {
 			if e.failure() != nil {

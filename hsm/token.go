@@ -267,7 +267,7 @@ func (t *Token) Close() error {
 	g := t.current.Swap(nil)
 	t.setState(StateClosed, nil)
 	if g != nil {
-		idle := func() bool { return len(g.jobs) == 0 && len(g.admin) == 0 && t.inFlight.Load() == 0 }
+		idle := func() bool { return g.jobs.waiting() == 0 && g.admin.waiting() == 0 && t.inFlight.Load() == 0 }
 		for deadline := time.Now().Add(t.config.Hang); !idle() && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}

@@ -10,7 +10,7 @@ import (
 type worker struct {
 	generation *generation
 	session    *session
-	queue      chan *job
+	queue      *turns
 	// anchor: its session holds the login and may make token objects, and the issuer-level keys are objects of it. It is never
 	// replaced: its objects die with it, and their handles may then be other objects'.
 	anchor  bool
@@ -44,7 +44,8 @@ func (w *worker) loop() {
 		case <-g.down:
 			normal = true
 			return
-		case j := <-w.queue:
+		case <-w.queue.ready:
+			j := w.queue.take()
 			if !j.state.CompareAndSwap(jobQueued, jobRunning) {
 				continue // its caller left
 			}

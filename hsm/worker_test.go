@@ -99,7 +99,7 @@ func TestLockedMemoryIsReserved(t *testing.T) {
 	token, control, keys := faulty(t, func(config *Config) { config.Hang, config.InFlight = testHang, 2 })
 	g, err := token.generation()
 	require.NoError(t, err)
-	memory := func(queue chan *job) (n int) {
+	memory := func(queue *turns) (n int) {
 		require.NoError(t, g.do(context.Background(), queue, newJob(simple(func(s *session) error { n = s.batch.Len(); return nil }))))
 		return n
 	}
@@ -156,7 +156,7 @@ func TestAPanicInABatchAnswersAll(t *testing.T) {
 // The same of those for whom no other worker could be asked.
 func TestAPanicInABatchAnswersTheRest(t *testing.T) {
 	token := newToken(Config{Queue: 1, Log: slog.New(slog.DiscardHandler)})
-	g := &generation{token: token, jobs: make(chan *job, 1), down: make(chan struct{})}
+	g := &generation{token: token, jobs: newTurns(1), down: make(chan struct{})}
 	e, p := &entry{}, &parent{}
 	var waiting []*request
 	for range maxBatch + 1 {
@@ -164,8 +164,9 @@ func TestAPanicInABatchAnswersTheRest(t *testing.T) {
 	}
 	p.batch.waiting, p.batch.queued = waiting, true
 	require.NoError(t, g.postBatch(e, p))
-	j := <-g.jobs
-	g.jobs <- newJob(nil) // full
+	<-g.jobs.ready
+	j := g.jobs.take()
+	require.True(t, g.jobs.put(newJob(nil))) // full
 	_, fault := j.run(&session{})
 	require.NoError(t, fault)
 	for _, r := range waiting {

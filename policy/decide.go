@@ -100,7 +100,7 @@ func (p *plan) notPermitted(c Client, r Request, v verdict) string {
 	case v.failed != nil:
 		return fmt.Sprintf("client %s may not %s: %v could not be judged: %s", c.Name, action, v.failed, v.failure)
 	case !p.early.mayPermit():
-		return fmt.Sprintf("role %s may not %s: no policy permits it", c.Role, action)
+		return fmt.Sprintf("role %s may not %s with %v: no policy permits it", c.Role, action, p.resource)
 	}
 	return fmt.Sprintf("client %s may not %s with %v: the conditions of no policy permit it", c.Name, action, p.resource)
 }

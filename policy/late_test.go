@@ -62,7 +62,7 @@ func TestALatePermitIsJudgedToo(t *testing.T) {
 	r := load(caller, 100)
 	r.Operation = AuthorizeUnload
 	_, err = p.Decide(r)
-	require.EqualError(t, err, "permission denied: role platform may not AuthorizeUnload: no policy permits it")
+	require.EqualError(t, err, "permission denied: role platform may not AuthorizeUnload with Key::\"gd-purse/unload\": no policy permits it")
 }
 
 func TestWhatIsNotLateNeedsNoTotals(t *testing.T) {

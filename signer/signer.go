@@ -47,6 +47,7 @@ type Config struct {
 	Now            func() time.Time  // nil: the system's clock
 	Random         io.Reader         // nil: crypto/rand; terminal numbers and settlement ids
 	Alarm          func(audit.Event) // nil: none; called after an alarm's entry is durable
+	Turns          Turns             // nil: long work goes on as it comes
 	Past           Past              // what Replay reads; nil: nothing can be replayed
 	Ledger         ledger.Ledger     // the zero value, which applies every rule; nothing else can be made outside its tests
 }
@@ -69,6 +70,7 @@ type service struct {
 	alarm  func(audit.Event)
 	ledger ledger.Ledger
 
+	turns     Turns
 	sealed    SealedRecord
 	listing   chan struct{} // holds one for each page of the sealed record that is read
 	past      Past
@@ -88,6 +90,9 @@ func New(c Config) (*Signer, error) {
 	s.reader = readerLives{challenge: cmp.Or(c.ChallengeLife, DefaultChallengeLife), session: cmp.Or(c.SessionLife, DefaultSessionLife)}
 	if s.life == 0 {
 		s.life = DefaultSettlementLife
+	}
+	if s.turns = c.Turns; s.turns == nil {
+		s.turns = freely{}
 	}
 	if s.now == nil {
 		s.now = time.Now

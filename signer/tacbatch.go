@@ -102,14 +102,17 @@ func (s view) verifyTACs(
 	}
 	b := &tacBatch{sets: sets, items: items, tacs: make([]tac, len(items)), results: make([]TACResult, len(items))}
 	err := spread(len(items), leastSpread, func(from, to int) error {
-		b.read(from, to)
-		return nil
+		return s.inTurn(ctx, caller, func() error {
+			b.read(from, to)
+			return nil
+		})
 	})
 	if err != nil {
 		return TACBatch{}, err
 	}
 	b.group()
-	if err := b.verify(ctx); err != nil {
+	inTurn := func(part func() error) error { return s.inTurn(ctx, caller, part) }
+	if err := b.verify(ctx, inTurn); err != nil {
 		return TACBatch{}, err
 	}
 	return s.commitTACs(ctx, caller, b)
@@ -215,8 +218,8 @@ type share struct {
 	from, to int
 }
 
-// verify verifies what was read, on as many goroutines as there are processors.
-func (b *tacBatch) verify(ctx context.Context) error {
+// verify verifies what was read, on as many goroutines as there are processors, each share in its turn.
+func (b *tacBatch) verify(ctx context.Context, inTurn func(part func() error) error) error {
 	var shares []share
 	for _, g := range b.groups {
 		if !g.key.For(policy.VerifyTacs).Verifies() {
@@ -230,7 +233,7 @@ func (b *tacBatch) verify(ctx context.Context) error {
 	}
 	return spread(len(shares), 1, func(from, to int) error {
 		for _, s := range shares[from:to] {
-			if err := b.verifyShare(ctx, s); err != nil {
+			if err := inTurn(func() error { return b.verifyShare(ctx, s) }); err != nil {
 				return err
 			}
 		}

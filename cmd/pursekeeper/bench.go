@@ -197,6 +197,7 @@ func (c *benchLoadCmd) overMTLS(ctx context.Context, n *node, deck *deck, folder
 	}
 	handler := rpc.NewHandler(rpc.Config{
 		Signer: n.signer, Peers: n.peers, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout,
+		Admission: n.shares,
 	})
 	server := rpc.NewServer(handler, n.log)
 	go func() { _ = server.ServeTLS(public, "", "") }()

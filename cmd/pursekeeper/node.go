@@ -36,6 +36,7 @@ type node struct {
 	office  *custody.Office // nil where the key sets are the configuration's
 	peers   *peers.Peers
 	metrics *rpc.Metrics
+	shares  *rpc.Admission
 	all     *prometheus.Registry
 	found   *findings
 	keys    keyring
@@ -81,14 +82,17 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	if err := n.openOffice(); err != nil {
 		return n, err
 	}
+	if n.shares, err = rpc.NewAdmission(rpc.AdmissionConfig(cfg.Admission)); err != nil {
+		return n, err
+	}
 	n.signer, err = signer.New(signer.Config{
 		Office: n.office, Policy: rules, Store: n.store, KeySets: sets, Reload: n.reload, Past: n.past(), Sealed: sealedRecord{n},
-		Alarm: n.alarm, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
+		Alarm: n.alarm, Turns: n.shares, ChallengeLife: cfg.ChallengeLife, SessionLife: cfg.SessionLife,
 	})
 	if err != nil {
 		return n, err
 	}
-	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n)
+	n.all.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), n, n.shares)
 	if err := n.begin(ctx); err != nil {
 		return n, err
 	}
@@ -155,6 +159,7 @@ func (n *node) serve(ctx context.Context, public, admin net.Listener) error {
 	go n.config.Token.PIN.Keep(ctx, func(err error) { n.log.Warn("the PIN's source", "error", err) })
 	handler := rpc.NewHandler(rpc.Config{
 		Signer: n.signer, Peers: n.peers, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout,
+		Admission: n.shares,
 	})
 	err := rpc.Serve(ctx, rpc.NewServer(handler, n.log), rpc.NewAdmin(n.ready, n.all, n.log),
 		public, admin, n.config.ShutdownTimeout)

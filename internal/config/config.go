@@ -39,6 +39,7 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	ChallengeLife   time.Duration
 	SessionLife     time.Duration
+	Admission       Admission
 	LogLevel        slog.Level
 }
 
@@ -105,6 +106,7 @@ func New(file File, dir string) (*Config, error) {
 	c.atMost("limits.challengeLife", config.ChallengeLife, maxChallengeLife)
 	config.SessionLife = c.duration("limits.sessionLife", file.Limits.SessionLife, signer.DefaultSessionLife, time.Second)
 	c.atMost("limits.sessionLife", config.SessionLife, maxSessionLife)
+	config.Admission = c.admission(file.Admission, config.Token, file.Clients)
 	config.LogLevel = c.level(file.Log)
 	if len(c.problems) > 0 {
 		return nil, &Invalid{Name: "configuration", Problems: c.problems}

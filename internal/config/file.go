@@ -23,7 +23,9 @@ type File struct {
 	// may do are those of the catalogue in the store, which officers change.
 	KeySets []KeySetFile `yaml:"keySets"`
 	Limits  LimitsFile   `yaml:"limits"`
-	Log     LogFile      `yaml:"log"`
+	// Admission is how clients share the service; left out, the defaults.
+	Admission AdmissionFile `yaml:"admission"`
+	Log       LogFile       `yaml:"log"`
 }
 
 // TLSFile names the files, PEM, of the API's TLS. They are read again when they change, while the service runs.
@@ -184,6 +186,36 @@ type LimitsFile struct {
 	ChallengeLife string `yaml:"challengeLife"`
 	// SessionLife is how long a session with an authenticated module lives, 1s to 168h; left out, 8h.
 	SessionLife string `yaml:"sessionLife"`
+}
+
+// AdmissionFile is how clients share the service. What is beyond a client's bounds is answered resource_exhausted at once.
+type AdmissionFile struct {
+	// Slots is how many requests are worked on at once, of all clients, 1 to 65536 and at most token.queue. Left out, 16 for each of
+	// token.inFlight, at least 64, and at most three quarters of token.queue.
+	Slots *int `yaml:"slots"`
+	// The bounds of each client.
+	AdmissionBounds `yaml:",inline"`
+	// Clients are the bounds of some clients; what is left out of one is as for each client.
+	Clients []ClientAdmissionFile `yaml:"clients"`
+}
+
+// AdmissionBounds bound one client's requests.
+type AdmissionBounds struct {
+	// Queue is how many of its requests may wait for a slot, 1 to 65536; left out, as many as there are slots.
+	Queue *int `yaml:"queue"`
+	// Concurrency is how many of the slots it may have, 1 to 65536; left out, all.
+	Concurrency *int `yaml:"concurrency"`
+	// Rate is how many of its requests are taken per second, 1 to 1000000; 64 TACs of a batch are one. Left out, any number.
+	Rate *int `yaml:"rate"`
+	// Burst is how many are taken at once after a pause, 1 to 1000000; left out, those of a second.
+	Burst *int `yaml:"burst"`
+}
+
+// ClientAdmissionFile is the bounds of one client.
+type ClientAdmissionFile struct {
+	// Name is that of the client.
+	Name            string `yaml:"name"`
+	AdmissionBounds `yaml:",inline"`
 }
 
 // LogFile is the log, which goes to standard error.

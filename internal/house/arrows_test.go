@@ -40,8 +40,9 @@ var arrows = map[string][]string{
 	"testvectors":        {"purse", "keyderive", "crypto/*", "internal/secret"},
 	"signer/ledger":      {"store"},
 	"signer/limits":      {"policy", "store"}, // the arithmetic of limits
+	"signer/admission":   {},                  // fair shares among clients, of any work
 	"signer":             append([]string{"signer/ledger", "signer/limits"}, belowSigner...),
-	"signer/rpc":         append([]string{"signer", "signer/ledger", "api/*", "internal/peers"}, belowSigner...),
+	"signer/rpc":         append([]string{"signer", "signer/ledger", "signer/admission", "api/*", "internal/peers"}, belowSigner...),
 	"api/pursekeeper/v1": {},
 	"api/pursekeeper/v1/pursekeeperv1connect": {"api/pursekeeper/v1"},
 	"internal/secret":                         {},
@@ -51,7 +52,7 @@ var arrows = map[string][]string{
 	"internal/devpki":                         {},
 	"internal/strictyaml":                     {},                                // how a file that a person wrote is read: the configuration's and a ceremony's
 	"internal/rules":                          {"policy", "internal/strictyaml"}, // a folder of rules, as officers write it
-	"internal/config":                         append([]string{"signer", "internal/peers", "internal/source", "internal/strictyaml"}, belowSigner...),
+	"internal/config":                         append([]string{"signer", "signer/admission", "internal/peers", "internal/source", "internal/strictyaml"}, belowSigner...),
 	"internal/house":                          {},
 	"testvectors/conformance":                 {"testvectors", "purse", "keyderive", "crypto/*", "internal/secret"}, // a replay's signed report
 	"internal/house/testlog":                  {},

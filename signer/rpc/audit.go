@@ -14,10 +14,11 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer"
+	"github.com/pursekeeper/pursekeeper/signer/admission"
 )
 
 const (
-	exportsAtOnce = 2         // of all callers: each keeps a core busy
+	exportsAtOnce = 2         // of all clients: each keeps a core busy, so that a client has exportsOfClient at most
 	exportChunk   = 128 << 10 // bytes of one message of an export, and what one entry is more
 )
 
@@ -71,23 +72,24 @@ func (s *service) ExportEntries(ctx context.Context, m *v1.ExportEntriesRequest,
 	a := arrivalOf(ctx)
 	a.read = true
 	method := methodOf(pursekeeperv1connect.AuditServiceExportEntriesProcedure)
+	var running *admission.Pass
 	var export func(context.Context, func(signer.SealedEntry) error) error
-	release := func() {}
 	coded := s.account(ctx, method, func(ctx context.Context) (any, error) {
 		query, from, err := readAuditFilter(m.Filter)
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case s.exports <- struct{}{}:
-			release = func() { <-s.exports }
-		default:
+		if err := a.passes.wait(ctx); err != nil {
+			return nil, err
+		}
+		if running, err = s.admission.exports.Enter(callerOf(ctx).Name()); err != nil || !running.Try(1) {
 			return nil, connect.NewError(connect.CodeResourceExhausted, errExports)
 		}
 		export, err = s.signer.ExportEntries(ctx, callerOf(ctx), query, from)
 		return nil, err
 	})
-	defer func() { release() }()
+	defer func() { running.Leave() }()
+	a.passes.leave() // the export itself is no request any more
 	if coded != nil {
 		return coded
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/audit"
 	"github.com/pursekeeper/pursekeeper/audit/tiles"
 	"github.com/pursekeeper/pursekeeper/audit/verifier"
+	"github.com/pursekeeper/pursekeeper/internal/devpki"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -219,24 +220,34 @@ func TestExportsAreForAuditors(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(lines, "\n"))
 }
 
-// Exports are few at once, and stop with the service.
+// Exports are few at once, one of each client, and stop with the service.
 func TestExportsAreBounded(t *testing.T) {
-	w, _ := sealedWorld(t)
+	w := newWorld(t, func(s *setup) {
+		for _, name := range []string{"second", "third"} {
+			s.clients = append(s.clients, policy.Client{
+				Name: name, Identity: devpki.Identity(name), Role: policy.Auditor, KeySets: []string{"demo"},
+			})
+		}
+	})
+	w.as("platform").approved(demoLoad())
+	w.seal()
 	w.log.hold = make(chan struct{})
 	ended := make(chan error, exportsAtOnce)
-	auditor := w.as("auditor")
+	auditor, second, third := w.as("auditor"), w.as("second"), w.as("third")
 	before := len(w.entries())
-	for range exportsAtOnce {
+	for _, caller := range []caller{auditor, second} {
 		go func() {
-			stream, err := auditor.audit().ExportEntries(t.Context(), &v1.ExportEntriesRequest{})
+			stream, err := caller.audit().ExportEntries(t.Context(), &v1.ExportEntriesRequest{})
 			for err == nil && stream.Receive() {
 			}
 			ended <- errors.Join(err, stream.Err(), stream.Close())
 		}()
 	}
 	require.Eventually(t, func() bool { return len(w.entries()) == before+exportsAtOnce }, 30*time.Second, time.Millisecond)
-	_, err := w.export(auditor, nil)
-	require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "%v", err)
+	for _, caller := range []caller{auditor, third} {
+		_, err := w.export(caller, nil)
+		require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "%v", err)
+	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.end() }()
 	for range exportsAtOnce { // each reads, and has no line for its caller yet
@@ -247,7 +258,9 @@ func TestExportsAreBounded(t *testing.T) {
 			require.Fail(t, "an export does not stop with the service")
 		}
 	}
-	auditor.http.CloseIdleConnections() // one that was made while the service stopped
+	for _, caller := range []caller{auditor, second, third} {
+		caller.http.CloseIdleConnections() // one that was made while the service stopped
+	}
 	require.NoError(t, <-stopped)
 }
 

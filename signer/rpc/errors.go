@@ -12,6 +12,7 @@ import (
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
 	"github.com/pursekeeper/pursekeeper/signer"
+	"github.com/pursekeeper/pursekeeper/signer/admission"
 	"github.com/pursekeeper/pursekeeper/store"
 )
 
@@ -26,10 +27,13 @@ func wire(err error) *connect.Error {
 		denied   *policy.Denied
 		already  *connect.Error
 		boundary *signer.BoundaryError
+		refused  *admission.Refused
 	)
 	switch {
 	case errors.As(err, &already):
 		return already
+	case errors.As(err, &refused):
+		return exhausted(refused)
 	case errors.As(err, &denied):
 		return connect.NewError(connect.CodePermissionDenied, errors.New(denied.Reason))
 	case errors.As(err, &field):

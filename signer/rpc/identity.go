@@ -1,12 +1,16 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
+	"io"
 	"net/http"
 
 	"connectrpc.com/connect"
 
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -17,6 +21,7 @@ type arrivalKey struct{}
 type arrival struct {
 	caller policy.Caller
 	read   bool // its message was read, and the handler accounts for it
+	passes passes
 
 	trusted func(context.Context) error // judges the certificate again; nil outside a server
 
@@ -50,8 +55,8 @@ func names(certificate *x509.Certificate) []string {
 	return append(all, certificate.DNSNames...)
 }
 
-// identified finds the caller of each request among the policy's clients before any handler runs, and accounts for the
-// requests that no handler sees.
+// identified finds the caller of each request among the policy's clients before any handler runs, has it admitted, and accounts
+// for the requests that no handler sees.
 func (s *service) identified(next http.Handler) http.Handler {
 	refuse := connect.NewErrorWriter(strictCodecs())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,11 +69,50 @@ func (s *service) identified(next http.Handler) http.Handler {
 		}
 		a := &arrival{caller: caller, control: http.NewResponseController(w)}
 		a.trusted = func(ctx context.Context) error { return s.trusted(ctx, r) }
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), arrivalKey{}, a)))
+		method := s.methodAt(r.URL.Path)
+		err = s.admit(r, a, method)
+		defer a.passes.leave()
+		if err != nil {
+			s.refuseBusy(w, r, refuse, method, err)
+			return
+		}
+		ctx := hsm.WithCaller(context.WithValue(r.Context(), arrivalKey{}, a), caller.Name())
+		next.ServeHTTP(w, r.WithContext(ctx))
 		if !a.read {
 			s.unread(r, caller, codeMalformed, nil)
 		}
 	})
+}
+
+// admit takes a request's place before anything of it is read. A batch also waits for its slot here, before it is decoded; its bytes have
+// been read by then, for those that lie unread fill the window of their connection, and the batch that has the slot may be on the same.
+func (s *service) admit(r *http.Request, a *arrival, method string) (err error) {
+	if a.passes, err = s.admission.enter(a.caller.Name(), method); err != nil || a.passes.batch == nil {
+		return err
+	}
+	if r.Body, err = buffered(r.Body, r.ContentLength); err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, errBody)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	return a.passes.batch.Wait(ctx, 1)
+}
+
+var errBody = errors.New("the request's body did not come whole")
+
+// buffered is a body that has been read as far as a batch may be long: the rest, of one that is longer, is left to who refuses it.
+// length is what the caller says, below 0 nothing.
+func buffered(body io.ReadCloser, length int64) (io.ReadCloser, error) {
+	const most = MaxBatchRequest + 1<<10 // with what gRPC puts before a message
+	var read bytes.Buffer
+	read.Grow(int(min(max(length, 0), most)) + bytes.MinRead)
+	if _, err := io.CopyN(&read, body, most); err != nil && !errors.Is(err, io.EOF) {
+		return body, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(&read, body), body}, nil
 }
 
 func (s *service) identify(r *http.Request) (policy.Caller, error) {

@@ -64,7 +64,12 @@ func (s *service) observed(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, request connect.AnyRequest) (response connect.AnyResponse, err error) {
 		arrivalOf(ctx).read = true
 		coded := s.account(ctx, methodOf(request.Spec().Procedure), func(ctx context.Context) (any, error) {
+			passes := &arrivalOf(ctx).passes
+			if err := passes.wait(ctx); err != nil {
+				return nil, err
+			}
 			response, err = next(ctx, request)
+			passes.done()
 			if err != nil {
 				return nil, err
 			}
@@ -116,10 +121,7 @@ const (
 // unread accounts for a request that was refused before its message was read. What the caller wrote is not in the log: its
 // path is, when it is a method of the API.
 func (s *service) unread(r *http.Request, caller policy.Caller, code string, cause error) {
-	method, known := s.methods[r.URL.Path]
-	if !known {
-		method = methodUnknown
-	}
+	method := s.methodAt(r.URL.Path)
 	s.metrics.requests.WithLabelValues(method, code, "").Inc()
 	attributes := []slog.Attr{
 		slog.String("method", method), slog.String("client", caller.Name()), slog.String("code", code),
@@ -129,6 +131,14 @@ func (s *service) unread(r *http.Request, caller policy.Caller, code string, cau
 		attributes = append(attributes, slog.Any("error", cause))
 	}
 	s.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused unread", attributes...)
+}
+
+// methodAt is the method of a path, methodUnknown where there is none.
+func (s *service) methodAt(path string) string {
+	if method, known := s.methods[path]; known {
+		return method
+	}
+	return methodUnknown
 }
 
 // methods are the API's methods by their paths.

@@ -159,7 +159,7 @@ func TestForeignKeySet(t *testing.T) {
 		before := len(w.entries())
 		r := w.as(string(row.allowed[0])).post(path, body)
 		assert.Equal(t, "permission_denied", r.code(), "%s: %v", path, r.body)
-		assert.Contains(t, r.message(), `may not use key set "foreign"`, path)
+		assert.Contains(t, r.message(), `::"foreign`, path)
 		denied := w.entries()[before:]
 		require.Len(t, denied, 1, path)
 		assert.Equal(t, "PERMISSION_DENIED", denied[0].Outcome, path)

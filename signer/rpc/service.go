@@ -26,13 +26,16 @@ const MaxRequest = 64 << 10
 // batches are, a MAC is not. Compressing every answer took a tenth of the processor time of a load over Transact.
 const compressFrom = 4 << 10
 
-// Config is what NewHandler needs; all fields must be set.
+// Config is what NewHandler needs; all fields but Admission must be set.
 type Config struct {
 	Signer  *signer.Signer
 	Peers   *peers.Peers
 	Metrics *Metrics
 	Log     *slog.Logger
 	Timeout time.Duration // of one request
+
+	// Admission shares the service among clients; nil: one with the defaults.
+	Admission *Admission
 }
 
 // service implements the generated handler interfaces.
@@ -45,7 +48,8 @@ type service struct {
 	timeout time.Duration
 	methods map[string]string // by path
 
-	exports chan struct{} // holds one for each export that runs
+	admission *Admission
+	floods    floods
 
 	unreadTime time.Duration // a stream whose answer is not read for so long is cut
 
@@ -65,12 +69,16 @@ func (h *Handler) stop() { h.service.stopOnce.Do(func() { close(h.service.stoppi
 // NewHandler returns the whole public API. It answers only requests whose TLS connection has a client certificate that is good at that
 // moment.
 func NewHandler(c Config) *Handler {
+	admission := c.Admission
+	if admission == nil {
+		admission = defaultAdmission()
+	}
 	s := &service{
 		signer: c.Signer, peers: c.Peers, metrics: c.Metrics, log: c.Log, timeout: c.Timeout, unreadTime: writeTimeout,
 		stopping: make(chan struct{}),
 		methods: methods(v1.File_pursekeeper_v1_signer_proto, v1.File_pursekeeper_v1_reader_proto, v1.File_pursekeeper_v1_key_proto,
 			v1.File_pursekeeper_v1_audit_proto),
-		exports: make(chan struct{}, exportsAtOnce),
+		admission: admission, floods: floods{counts: map[string]*unsaid{}},
 	}
 	options := []connect.HandlerOption{
 		strictCodecs(),

@@ -44,6 +44,7 @@ func (s *service) VerifyTac(ctx context.Context, m *v1.VerifyTacRequest) (*v1.Ve
 }
 
 func (s *service) VerifyTacs(ctx context.Context, m *v1.VerifyTacsRequest) (*v1.VerifyTacsResponse, error) {
+	arrivalOf(ctx).passes.charge(len(m.Items))
 	items := make([]signer.TACRequest, len(m.Items))
 	for i, item := range m.Items {
 		items[i] = readTAC(item)

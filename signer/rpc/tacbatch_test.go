@@ -68,7 +68,7 @@ func TestABatchOfTACs(t *testing.T) {
 			message := failed["message"].(string)
 			quiet(t, message, got)
 			assert.Contains(t, message, map[string]string{
-				"invalid_argument": ": ", "permission_denied": `may not use key set "foreign"`, "not_found": "keySet: is not known",
+				"invalid_argument": ": ", "permission_denied": `::"foreign`, "not_found": "keySet: is not known",
 			}[got])
 		}
 		assert.Equal(t, want[i], got, "item %d: %v", i, result)

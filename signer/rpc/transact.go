@@ -18,7 +18,9 @@ import (
 
 const (
 	// inFlight is how many requests of one stream are worked on at once. No more are read from the wire before one of them has been
-	// answered, so a caller that sends without reading fills its own window and nobody else's.
+	// answered, so a caller that sends without reading fills its own window and nobody else's. A request that has been read waits for its
+	// client's turn before the next is read: a stream that sends more than its client's share is slowed down by its own window, where
+	// refusing would only have it sent again. So one request of a stream waits at a time, and a client has streamsOfClient streams.
 	inFlight = 64
 
 	longestRef = 64 // bytes
@@ -116,19 +118,27 @@ func (st *stream) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		pass, err := st.service.admission.request(ctx, callerOf(ctx).Name(), costOf(len(m.GetVerifyTacs().GetItems())))
+		if err != nil {
+			return err
+		}
 		if err := st.arrival.stillTrusted(ctx); err != nil {
+			pass.Leave()
 			return err
 		}
 		st.mu.Lock()
 		if st.closed {
 			st.mu.Unlock()
+			pass.Leave()
 			return nil
 		}
 		st.working.Add(1)
 		st.mu.Unlock()
 		go func() {
 			defer st.working.Done()
-			st.answers <- st.service.transact(ctx, m)
+			answer := st.service.transact(ctx, m)
+			pass.Leave()
+			st.answers <- answer
 		}()
 	}
 }

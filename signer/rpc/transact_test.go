@@ -90,7 +90,7 @@ func TestAStreamAnswersEachRequestByItsRef(t *testing.T) {
 		assert.Contains(t, e.GetMessage(), message, ref)
 	}
 	failed("bad", "invalid_argument", "terminalId: 1 bytes, expected 6")
-	failed("foreign", "permission_denied", `may not use key set "foreign"`)
+	failed("foreign", "permission_denied", `::"foreign`)
 	failed("", "invalid_argument", "ref: expected 1 to 64 bytes")
 	failed(long[:longestRef-1], "invalid_argument", "ref: expected 1 to 64 bytes")
 	failed("page", "invalid_argument", "pageSize: is 101, expected 1 to 100 in a stream")

@@ -51,6 +51,7 @@ type world struct {
 	office    *custody.Office
 	files     peers.Files
 	peers     *peers.Peers
+	admission *Admission
 	logs      *journal
 	registry  *prometheus.Registry
 	public    net.Addr
@@ -73,6 +74,8 @@ type setup struct {
 	timeout time.Duration
 	unread  time.Duration // of a stream; 0 is the service's own
 	grace   time.Duration
+
+	admission AdmissionConfig
 }
 
 func newWorld(t testing.TB, changes ...func(*setup)) *world {
@@ -97,7 +100,10 @@ func newWorld(t testing.TB, changes ...func(*setup)) *world {
 	metrics := NewMetrics(w.registry)
 	w.office, err = custody.NewOffice(custody.Options{Store: s.store(w.store), Node: "test"})
 	require.NoError(t, err)
-	config := signer.Config{Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Sealed: w.log, Alarm: metrics.Alarm, Office: w.office}
+	w.admission, err = NewAdmission(s.admission)
+	require.NoError(t, err)
+	w.registry.MustRegister(w.admission)
+	config := signer.Config{Turns: w.admission, Policy: rules, Store: s.store(w.store), KeySets: s.keySets, Sealed: w.log, Alarm: metrics.Alarm, Office: w.office}
 	if s.past {
 		config.Past = &wholeRecord{config.Store}
 	}
@@ -113,7 +119,7 @@ func (w *world) serve(s *setup, metrics *Metrics) {
 	t := w.t
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.peers = w.openPeers(s, log, metrics.Alarm)
-	handler := NewHandler(Config{Signer: w.signer, Peers: w.peers, Metrics: metrics, Log: log, Timeout: s.timeout})
+	handler := NewHandler(Config{Signer: w.signer, Peers: w.peers, Metrics: metrics, Log: log, Timeout: s.timeout, Admission: w.admission})
 	if s.unread != 0 {
 		handler.service.unreadTime = s.unread
 	}

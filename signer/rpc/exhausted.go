@@ -1,0 +1,71 @@
+package rpc
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/pursekeeper/pursekeeper/signer/admission"
+)
+
+// retryAfter is the header, and of gRPC the trailer, that says after how many seconds it may be worth another try (RFC 9110 §10.2.3).
+const retryAfter = "Retry-After"
+
+// exhausted is the error on the wire of what admission refused.
+func exhausted(refused *admission.Refused) *connect.Error {
+	coded := connect.NewError(connect.CodeResourceExhausted, refusedError{refused})
+	seconds := int64((refused.After + time.Second - 1) / time.Second)
+	coded.Meta().Set(retryAfter, strconv.FormatInt(max(seconds, 1), 10))
+	return coded
+}
+
+// quietFor is how often the log says that a client is refused: its flood is not to fill the log too.
+const quietFor = time.Second
+
+// floods count what the log has not said yet, by client.
+type floods struct {
+	mu     sync.Mutex
+	counts map[string]*unsaid
+}
+
+type unsaid struct {
+	said  time.Time
+	since int // refused since, and not in the log
+}
+
+// count counts one, and reports how many the log is to say now; 0: none.
+func (r *floods) count(client string, now time.Time) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	one := r.counts[client]
+	if one == nil {
+		one = &unsaid{}
+		r.counts[client] = one
+	}
+	one.since++
+	if now.Sub(one.said) < quietFor {
+		return 0
+	}
+	n := one.since
+	one.said, one.since = now, 0
+	return n
+}
+
+// refuseBusy answers what admission refused, as cheaply as can be: its body stays unread, the record and mostly the log hear nothing of it.
+func (s *service) refuseBusy(w http.ResponseWriter, r *http.Request, write *connect.ErrorWriter, method string, err error) {
+	coded := wire(err)
+	s.metrics.requests.WithLabelValues(method, coded.Code().String(), "").Inc()
+	var refused *admission.Refused
+	if errors.As(err, &refused) {
+		if n := s.floods.count(refused.Client, time.Now()); n > 0 {
+			s.log.LogAttrs(r.Context(), slog.LevelWarn, "requests refused", slog.String("client", refused.Client), slog.String("method", method),
+				slog.String("bound", refused.Bound.String()), slog.Float64("limit", refused.Limit), slog.Int("requests", n))
+		}
+	}
+	_ = write.Write(w, r, coded)
+}
