@@ -29,9 +29,9 @@ func (p *Policy) CheckKeySets(known []string) error {
 		}
 	}
 	for _, l := range p.limits {
-		for _, name := range l.KeySets {
+		for i, name := range l.KeySets {
 			if !slices.Contains(known, name) {
-				problems = append(problems, Problem{limitsDocument, 0, 0, fmt.Sprintf("limit %s: unknown key set %q", l.Name, name)})
+				problems = append(problems, Problem{l.document, l.keySetLines[i], 0, fmt.Sprintf("limit %s: unknown key set %q", l.Name, name)})
 			}
 		}
 	}

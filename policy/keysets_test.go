@@ -17,11 +17,11 @@ a:1:49: unknown key set "gd-purse"`)
 }
 
 func TestUnknownKeySetsOfLimits(t *testing.T) {
-	p, err := New(Rules{Limits: &Document{Name: "limits", Text: "limits:\n  - {name: day, per: card, period: day, keySets: [gd-purse], maxFen: 5}\n"}})
+	p, err := newLimited("limits:\n  - name: a\n    per: card\n    period: day\n    maxFen: 1\n    keySets: [gd-purse,\n      hn-purse]\n")
 	require.NoError(t, err)
-	require.NoError(t, p.CheckKeySets([]string{"gd-purse"}))
-	assert.Equal(t, []string{"gd-purse"}, p.KeySets())
-	require.EqualError(t, p.CheckKeySets(nil), `limits: limit day: unknown key set "gd-purse"`)
+	assert.Equal(t, []string{"gd-purse", "gx-purse", "hn-purse"}, p.KeySets())
+	require.NoError(t, p.CheckKeySets(p.KeySets()))
+	require.EqualError(t, p.CheckKeySets([]string{"gd-purse", "gx-purse"}), `limits:7: limit a: unknown key set "hn-purse"`)
 }
 
 func TestLimitsInWords(t *testing.T) {

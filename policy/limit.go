@@ -49,7 +49,9 @@ type Limit struct {
 	// Total, when not "", says that this is no limit of a document: it keeps a running total that policies mention, and has no number.
 	Total TotalName
 
-	scope string // Scope, once it is known
+	scope       string // Scope, once it is known
+	document    string
+	keySetLines []int // of KeySets, in the document
 }
 
 // Subject is whose request a limit or a signal is about.

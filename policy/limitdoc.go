@@ -106,7 +106,10 @@ func (r *limitsReader) refuse(field, format string, arguments ...any) {
 func (r *limitsReader) limit(field string, e limitEntry) *Limit {
 	l := &Limit{
 		Name: e.Name, KeySets: e.KeySets, Clients: e.Clients, Purses: e.Purses, Terminals: e.Terminals,
-		Per: Per(e.Per), Period: Period(e.Period),
+		Per: Per(e.Per), Period: Period(e.Period), document: r.name,
+	}
+	for i := range l.KeySets {
+		l.keySetLines = append(l.keySetLines, r.doc.Line(fmt.Sprintf("%s.keySets[%d]", field, i)))
 	}
 	for _, op := range e.Operations {
 		l.Operations = append(l.Operations, Operation(op))

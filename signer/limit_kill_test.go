@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,9 @@ var killedBounds = map[string]bound{
 	"client-day": {func(e audit.Entry) string { return e.Client + localTime(e, "20060102") }, 1000, math.MaxInt64},
 }
 
+// busiestLife is how much is done, on average, in one life of a signer.
+const busiestLife = 20
+
 // TestNoKillBreaksALimit kills a signer process with SIGKILL at random points while cards are loaded up to their limits through it. Two lives
 // are one day. What is left behind is always a record that never was above a limit, and totals that are what the attempts say.
 func TestNoKillBreaksALimit(t *testing.T) {
@@ -43,13 +47,18 @@ func TestNoKillBreaksALimit(t *testing.T) {
 	for kill := range kills {
 		p := startProcess(t, childDatabase+"="+path, fmt.Sprint(childDay, "=", kill/2))
 		var working sync.WaitGroup
+		var answered atomic.Int64
+		target, reached := int64(1+lives.IntN(2*busiestLife)), make(chan struct{})
 		for _, c := range clients {
 			working.Go(func() {
 				for c.goOn(p) {
+					if answered.Add(1) == target {
+						close(reached)
+					}
 				}
 			})
 		}
-		time.Sleep(time.Duration(lives.Int64N(int64(longestLife))))
+		<-reached // while the other clients' requests are on their way
 		p.kill(t)
 		working.Wait()
 	}

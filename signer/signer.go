@@ -179,6 +179,9 @@ func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operat
 		return nil, policy.Grant{}, &NotFoundError{Field: "keySet", Name: keySetName}
 	}
 	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, KeySet: keySetName, Context: s.context(set, asked)})
+	if err == nil && grant.Late() && op != policy.AuthorizeLoad && op != policy.AuthorizeUnload {
+		return nil, policy.Grant{}, errLate
+	}
 	if err == nil {
 		return set, grant, nil
 	}
@@ -199,6 +202,9 @@ func (s view) denied(ctx context.Context, entry audit.Entry, reason string) erro
 	}
 	return denied
 }
+
+// errLate is a bug: policies on running totals are judged where an amount is recorded, and nowhere else.
+var errLate = errors.New("bug: a grant waits for running totals, of an operation that has none")
 
 // errNoGrant is a bug: an operation was reached around permit.
 var errNoGrant = errors.New("bug: an operation was called without its grant")

@@ -32,6 +32,7 @@ const (
 	unexplainedAlarm  invariant = "an alarm tells of every counter passed unexplained, and of no other"
 	historyStays      invariant = "a reset leaves nothing open, and what it left never changes"
 	documentedOutcome invariant = "the outcome is the documented one"
+	countsOnce        invariant = "limits count a counter once, at the largest amount, unless nothing was taken there"
 )
 
 // broken is an invariant found broken.
@@ -70,6 +71,7 @@ func (p *play) check() {
 		for _, l := range listed {
 			p.checkMove(l.Attempt)
 		}
+		p.checkCharged(listed)
 	}
 	p.checkRecords()
 	for _, s := range p.slots {

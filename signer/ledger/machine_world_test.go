@@ -77,7 +77,7 @@ func newWorldOn(t testing.TB, rules ledger.Ledger, nodes int, connect func() (*s
 	var err error
 	w.profile, err = purse.ShippedProfile("pboc-ep")
 	require.NoError(t, err)
-	w.policy, err = policy.New(policy.Rules{Clients: clients})
+	w.policy, err = policy.New(policy.Rules{Clients: clients, Limits: &policy.Document{Name: "limits", Text: countedLimits}})
 	require.NoError(t, err)
 	for i, caller := range []*policy.Caller{&w.client, &w.limited, &w.officer} {
 		*caller, err = w.policy.Identify(names[i : i+1])
