@@ -84,6 +84,52 @@ func TestPostgresLeastPrivilege(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// One entry of a long record is read as one, and not with all that follow: a page of a listing, and the sealer's look at its oldest entry,
+// would cost the whole record each.
+func TestPostgresReadsAPageOfTheRecord(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	s := openPostgres(t, url)
+	server.Exec(t, url, `INSERT INTO audit_entries (idx, entry) SELECT n, repeat('x', 500) FROM generate_series(0, 19999) n`)
+	read := 0
+	require.NoError(t, s.Entries(t.Context(), 100, func(uint64, []byte) bool { read++; return false }))
+	assert.Equal(t, 1, read)
+	require.NoError(t, s.Close()) // the server counts what a session read when it ends
+	eventually(t, "it is counted", func() bool { return ask(t, url, `SELECT `+rowsRead+` > 0`) == "true" })
+	assert.Equal(t, "true", ask(t, url, `SELECT `+rowsRead+` < 1000`), "of 20000")
+}
+
+const rowsRead = `(SELECT COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'audit_entries')`
+
+// A program that waits while a newer one migrates refuses what that one made.
+func TestPostgresMigratedByANewerOne(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	require.NoError(t, openPostgres(t, url).Close())
+	server.Exec(t, url, `DELETE FROM goose_db_version WHERE version_id = (SELECT MAX(version_id) FROM goose_db_version)`)
+	newer, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	defer newer.Close()
+	tx, err := newer.Begin()
+	require.NoError(t, err)
+	_, err = tx.Exec(`SELECT one FROM schema_lock WHERE one = 1 FOR UPDATE`)
+	require.NoError(t, err)
+	opened := make(chan error, 1)
+	go func() {
+		s, err := store.OpenPostgres(t.Context(), store.Postgres{URL: url})
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	eventually(t, "it waits", func() bool { return ask(t, url, resolverWaits) == "true" })
+	_, err = tx.Exec(`INSERT INTO goose_db_version (version_id, is_applied) SELECT MAX(version_id) + n, true FROM goose_db_version, generate_series(1, 2) n
+		GROUP BY n`)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	require.ErrorContains(t, <-opened, "written by a newer one")
+}
+
 // What Open says of a database that it must not use.
 func TestPostgresRefuses(t *testing.T) {
 	server := pgtest.Start(t)
