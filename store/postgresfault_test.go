@@ -301,3 +301,19 @@ func TestPostgresWaitsForItsCopies(t *testing.T) {
 	assert.Equal(t, []string{"before", "slow"}, record(t, s))
 	require.NoError(t, s.Close())
 }
+
+// A server whose configuration is made weaker while a node runs does not make that node's commits weaker.
+func TestPostgresKeepsItsCommitsDurable(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	s := openPostgres(t, url)
+	defer func() { require.NoError(t, s.Close()) }()
+	server.Exec(t, url, `CREATE TABLE seen (setting TEXT)`,
+		`CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$`,
+		`CREATE TRIGGER see AFTER UPDATE ON audit_head FOR EACH ROW EXECUTE FUNCTION see()`,
+		`ALTER SYSTEM SET synchronous_commit = off`, `SELECT pg_reload_conf()`)
+	eventually(t, "it is reloaded", func() bool { return ask(t, url, `SHOW synchronous_commit`) == "off" })
+	require.NoError(t, s.Ready(t.Context()))
+	require.NoError(t, s.Ready(t.Context())) // a session takes a new configuration between two statements
+	assert.Equal(t, "on", ask(t, url, `SELECT string_agg(DISTINCT setting, ' ') FROM seen`))
+}

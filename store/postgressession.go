@@ -88,9 +88,11 @@ func settle(ctx context.Context, conn *pgx.Conn) error {
 	for name, value := range session {
 		names, values = append(names, name), append(values, value)
 	}
-	if weak := durability["synchronous_commit"]; weak == "off" || weak == "local" {
-		names, values = append(names, "synchronous_commit"), append(values, "on")
+	durable := "on" // what a session has set itself stays, whatever the server's configuration becomes while it lasts
+	if durability["synchronous_commit"] == "remote_apply" {
+		durable = "remote_apply"
 	}
+	names, values = append(names, "synchronous_commit"), append(values, durable)
 	_, err = conn.Exec(ctx, `SELECT set_config(s.name, w.value, false) FROM pg_settings s
 		JOIN unnest($1::text[], $2::text[]) AS w (name, value) ON w.name = s.name`, names, values)
 	return err
