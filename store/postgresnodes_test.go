@@ -172,6 +172,34 @@ func TestPostgresGoneBack(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// A copy that had less took the server's place, and others have committed as much on it since: the number of the head tells nothing any
+// more, the entry does. An entry that was pruned meanwhile is not missed.
+func TestPostgresGoneBackAndOn(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	s := openPostgres(t, url)
+	runCallers(t, s, 8, 200, freshLoads())
+	const otherServer = `SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`
+	ask(t, url, otherServer)
+	require.NoError(t, s.Commit(t.Context(), new(probe).change("one")), "all is there")
+
+	ask(t, url, otherServer)
+	server.Exec(t, url, `UPDATE audit_pruned SET before = 201`, `DELETE FROM audit_entries WHERE idx < 201`)
+	server.Exec(t, url, `INSERT INTO audit_entries (idx, entry) VALUES (201, 'of another')`, `UPDATE audit_head SET next = 202`)
+	require.NoError(t, s.Commit(t.Context(), new(probe).change("two")), "all was there")
+
+	server.Exec(t, url, `UPDATE audit_entries SET entry = 'of another' WHERE idx = 202`)
+	require.NoError(t, s.Commit(t.Context(), new(probe).change("three")), "of the same connection the head is enough")
+	server.Exec(t, url, `UPDATE audit_entries SET entry = 'of another' WHERE idx = 203`)
+	ask(t, url, otherServer)
+	for range 2 {
+		err := s.Commit(t.Context(), new(probe).change("four"))
+		require.ErrorIs(t, err, store.ErrUnavailable)
+		require.ErrorContains(t, err, "the database has gone back: its audit entry 203 is not the one that this process committed")
+	}
+	require.NoError(t, s.Close())
+}
+
 // A conflict is tried again with its decisions, and not for ever.
 func TestPostgresConflicts(t *testing.T) {
 	server := pgtest.Start(t)

@@ -43,6 +43,7 @@ func (e *postgresEngine) reach() error {
 		return fmt.Errorf("%w: %w", errAway, err)
 	}
 	e.conn, e.warned = conn, warned
+	e.made++
 	return nil
 }
 
