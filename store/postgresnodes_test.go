@@ -130,6 +130,20 @@ func TestPostgresMigratedByANewerOne(t *testing.T) {
 	require.ErrorContains(t, <-opened, "written by a newer one")
 }
 
+// A role that is set to another encoding changes no text.
+func TestPostgresText(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	server.Exec(t, url, `ALTER ROLE postgres SET client_encoding = 'GBK'`)
+	s := openPostgres(t, url)
+	const text = "中文 é🙂"
+	require.NoError(t, s.Commit(t.Context(), change(purseEP, func(*store.Purse, uint64) ([]audit.Entry, error) { return entries(text), nil })))
+	assert.Equal(t, []string{text}, record(t, s))
+	require.NoError(t, s.Close())
+	server.Exec(t, url, `ALTER ROLE postgres RESET client_encoding`)
+	assert.Equal(t, "true", ask(t, url, fmt.Sprintf(`SELECT entry LIKE '%%%s%%' FROM audit_entries`, text)))
+}
+
 // What Open says of a database that it must not use.
 func TestPostgresRefuses(t *testing.T) {
 	server := pgtest.Start(t)
@@ -152,10 +166,14 @@ func TestPostgresRefuses(t *testing.T) {
 			server.Exec(t, url, `SET default_transaction_read_only = off`, `ALTER ROLE postgres RESET default_transaction_read_only`)
 		})
 	}
+	const chinese = "chinese"
+	server.Exec(t, server.URL("postgres"), `CREATE DATABASE `+chinese+` ENCODING 'EUC_CN' TEMPLATE template0`)
+	_, err := store.OpenPostgres(t.Context(), store.Postgres{URL: server.URL(chinese)})
+	require.ErrorContains(t, err, "database chinese: the database is away: the database keeps text as EUC_CN, expected UTF8")
 	url := server.Database(t)
 	server.Stop(t)
 	server.Launch(t, "fsync=off")
-	_, err := store.OpenPostgres(t.Context(), store.Postgres{URL: url})
+	_, err = store.OpenPostgres(t.Context(), store.Postgres{URL: url})
 	require.ErrorContains(t, err, "fsync off")
 }
 

@@ -68,29 +68,33 @@ func (e *postgresEngine) connect(ctx context.Context) (conn *pgx.Conn, warned *a
 	return conn, warned, nil
 }
 
-// settle refuses a server that forgets what it committed, and sets what the session is to have.
+// settle refuses a server that forgets what it committed, and a database that does not keep every text as it is: one text that it would not
+// take fails the whole group. It sets what the session is to have.
 func settle(ctx context.Context, conn *pgx.Conn) error {
-	durability := map[string]string{}
-	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit')`)
+	has := map[string]string{}
+	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'server_encoding')`)
 	if err != nil {
 		return err
 	}
 	var name, setting string
 	if _, err := pgx.ForEachRow(rows, []any{&name, &setting}, func() error {
-		durability[name] = setting
+		has[name] = setting
 		return nil
 	}); err != nil {
 		return err
 	}
-	if durability["fsync"] == "off" {
+	if has["fsync"] == "off" {
 		return errors.New("the server has fsync off: it may lose what it committed")
+	}
+	if encoding, known := has["server_encoding"]; known && encoding != "UTF8" {
+		return fmt.Errorf("the database keeps text as %s, expected UTF8", encoding)
 	}
 	var names, values []string
 	for name, value := range session {
 		names, values = append(names, name), append(values, value)
 	}
 	durable := "on" // what a session has set itself stays, whatever the server's configuration becomes while it lasts
-	if durability["synchronous_commit"] == "remote_apply" {
+	if has["synchronous_commit"] == "remote_apply" {
 		durable = "remote_apply"
 	}
 	names, values = append(names, "synchronous_commit"), append(values, durable)
