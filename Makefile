@@ -4,7 +4,7 @@
 # make lint    formatting, vet, staticcheck, modules, wording
 # make generate, make bench [BENCH=regexp], make search [ROUNDS=200], make audit-large [ENTRIES=10000000], make audit-kills [ROUNDS=200], make flood [WINDOWS=20], make fuzz-short [FUZZTIME=10s]
 #
-# test and demo need softhsm2, opencryptoki and a C compiler, test a Vault server too, and install what is missing: see .ci/setup,
+# demo needs softhsm2 and a C compiler, test openCryptoki, PostgreSQL, Chromium and a Vault server too; both install what is missing: see .ci/setup,
 # the one list.
 
 export PATH := $(PATH):/usr/local/go/bin
@@ -16,7 +16,7 @@ ROUNDS   ?= 200
 ENTRIES  ?= 10000000
 WINDOWS  ?= 20
 
-.PHONY: all build test demo lint generate bench search audit-large audit-kills flood fuzz-short setup packages
+.PHONY: all build test demo lint generate bench search audit-large audit-kills flood fuzz-short setup packages packages-demo
 
 all: build
 
@@ -26,13 +26,16 @@ build:
 packages:
 	@.ci/setup packages
 
+packages-demo:
+	@.ci/setup demo
+
 setup:
 	@.ci/setup
 
 test: setup
 	go test -race -count=1 -timeout 40m -json ./... | go run ./internal/house/testlog
 
-demo: packages
+demo: packages-demo
 	go run ./cmd/pursekeeper demo
 
 lint:

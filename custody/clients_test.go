@@ -251,7 +251,8 @@ func TestALargeChangeFitsTheRecord(t *testing.T) {
 		Time: noon, Event: audit.ChangeApproved, Client: strings.Repeat("o", 63), Role: policy.Officer, Policy: strings.Repeat("0", 64),
 		Outcome: "EXECUTING", Detail: "9 of 9 approvals", Change: &audit.Change{
 			ID: r.ID, Act: string(policy.SetPolicy), Bytes: string(r.Body), Officer: strings.Repeat("o", 63),
-			OfficerKey: "ssh-rsa " + strings.Repeat("A", 2800), Signature: strings.Repeat(strings.Repeat("A", 70)+"\n", maxSignature/71), Revision: 1 << 60, Catalogue: strings.Repeat("0", 64),
+			OfficerKey: "ssh-rsa " + strings.Repeat("A", 2800), Signature: strings.Repeat(strings.Repeat("A", 70)+"\n", maxSignature/71),
+			Revision: 1 << 60, Catalogue: strings.Repeat("0", 64),
 		},
 	}
 	_, err = longest.Encode()

@@ -74,7 +74,9 @@ func furnishRoom(dir string) error {
 // found registers the officers in the first store, and makes its key set.
 func found(dir string) error {
 	return inOffice(dir, func(o *custody.Office) error {
-		c := custody.Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: policy.Rules{Policies: policy.Shipped()}}
+		c := custody.Catalogue{Quorum: policy.Quorum{Default: 1}, Rules: policy.Rules{Policies: policy.Shipped(), Clients: []policy.Client{
+			{Name: "platform", Identity: devpki.Identity("platform"), Role: policy.Platform, KeySets: []string{"gd"}},
+		}}}
 		for _, name := range officersOfTest {
 			public, err := ssh.NewPublicKey(officerKey(name).Public())
 			if err != nil {

@@ -43,10 +43,10 @@ func (d drill) edit(name string, edits ...edit) {
 	d.write(name+".yaml", text)
 }
 
-// governed leaves the configuration's key sets out: officers decide on them.
+// governed leaves the configuration's clients and key sets out: officers decide on them.
 func (d drill) governed(name string) {
 	d.t.Helper()
-	text, _, found := strings.Cut(d.read(name+".yaml"), "\nkeySets:")
+	text, _, found := strings.Cut(d.read(name+".yaml"), "\nclients:")
 	require.True(d.t, found)
 	d.write(name+".yaml", text+"\n")
 }
