@@ -21,7 +21,7 @@ type Postgres struct {
 }
 
 const (
-	// connectTimeout bounds a connection's making, for each of the hosts that the URL names.
+	// connectTimeout bounds a connection's making, for each address of the hosts that the URL names.
 	connectTimeout = 2 * time.Second
 	// exchangeTimeout bounds a round trip of a group; at the beginning it waits for the groups of other nodes too.
 	exchangeTimeout = 5 * time.Second

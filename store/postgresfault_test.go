@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,6 +133,24 @@ func TestPostgresCallersLeaveAnUnknownCommit(t *testing.T) {
 	assert.Zero(t, lost.committed.Load())
 	p.light()
 	eventually(t, "it is found out", func() bool { return lost.committed.Load() == 1 })
+	require.NoError(t, s.Close())
+}
+
+// Hosts that do not answer keep no one from the last that does.
+func TestPostgresPassesDarkHosts(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	database := server.Database(t)
+	require.NoError(t, openPostgres(t, database).Close()) // the schema, which takes connections of its own
+	const one = "@127.0.0.1:"
+	hosts := ""
+	for range 3 {
+		dark, err := net.Listen("tcp", "127.0.0.1:0") // it is connected to, and never says a word
+		require.NoError(t, err)
+		defer dark.Close()
+		hosts += dark.Addr().String() + ","
+	}
+	s := openOver(t, server, strings.Replace(server.TCP(database), one, "@"+hosts+one[1:], 1))
 	require.NoError(t, s.Close())
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,7 +37,8 @@ var session = map[string]string{
 // reach makes the writing connection, in place of the one that there was.
 func (e *postgresEngine) reach() error {
 	e.drop()
-	ctx, cancel := e.within()
+	// Time for each of the hosts, with two addresses each, and for what the session is to have.
+	ctx, cancel := context.WithTimeout(e.ctx, time.Duration(1+len(e.config.Fallbacks))*2*connectTimeout+exchangeTimeout)
 	defer cancel()
 	conn, warned, err := e.connect(ctx)
 	if err != nil {
