@@ -125,23 +125,13 @@ type KeyUsed struct {
 	Boundary string
 }
 
-// Identify finds the caller among the names of a verified client certificate; none is recorded and refused.
+// Identify finds the caller among the names of a verified client certificate. Whom it refuses is for Refuse to record: whoever has a
+// certificate may ask as often as he likes.
 func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, error) {
-	return withKeys(ctx, s, func(s view) (policy.Caller, error) {
-		caller, err := s.keys.policy.Identify(names)
-		if err == nil {
-			return caller, nil
-		}
-		if failed := s.record(ctx, audit.Entry{
-			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.keys.policy.Digest(),
-		}); failed != nil {
-			return caller, failed
-		}
-		return caller, err
-	})
+	return withKeys(ctx, s, func(s view) (policy.Caller, error) { return s.keys.policy.Identify(names) })
 }
 
-// Refuse records a caller who was refused for his certificate, before anybody asked who he is.
+// Refuse records a caller who was refused for his certificate, or for the names in it.
 func (s *Signer) Refuse(ctx context.Context, names []string, reason string) error {
 	_, err := withKeys(ctx, s, func(s view) (struct{}, error) {
 		return struct{}{}, s.record(ctx, audit.Entry{

@@ -115,11 +115,21 @@ func buffered(body io.ReadCloser, length int64) (io.ReadCloser, error) {
 	}{io.MultiReader(&read, body), body}, nil
 }
 
+// identify finds who calls. A refusal is recorded; but of one certificate, for one reason, once in a while only: who is no client, or was
+// suspended, has no bounds in admission, and is not to fill the record.
 func (s *service) identify(r *http.Request) (policy.Caller, error) {
 	if err := s.trusted(r.Context(), r); err != nil {
 		return policy.Caller{}, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.timeout) // a refusal is recorded
+	certificate := r.TLS.VerifiedChains[0][0]
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
-	return s.signer.Identify(ctx, names(r.TLS.VerifiedChains[0][0]))
+	caller, err := s.signer.Identify(ctx, names(certificate))
+	var denied *policy.Denied
+	if errors.As(err, &denied) {
+		if failed := s.recordRefusal(ctx, certificate, denied.Reason, denied.Reason); failed != nil {
+			return caller, failed
+		}
+	}
+	return caller, err
 }
