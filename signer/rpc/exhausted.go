@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer/admission"
 )
 
@@ -57,11 +58,14 @@ func (r *floods) count(client string, now time.Time) int {
 }
 
 // refuseBusy answers what admission refused, as cheaply as can be: its body stays unread, the record and mostly the log hear nothing of it.
-func (s *service) refuseBusy(w http.ResponseWriter, r *http.Request, write *connect.ErrorWriter, method string, err error) {
-	coded := wire(err)
-	s.metrics.requests.WithLabelValues(method, coded.Code().String(), "").Inc()
+// Other errors are those of a batch that did not come whole, or in time to a slot.
+func (s *service) refuseBusy(w http.ResponseWriter, r *http.Request, write *connect.ErrorWriter, caller policy.Caller, err error) {
+	coded, method := wire(err), s.methodAt(r.URL.Path)
 	var refused *admission.Refused
-	if errors.As(err, &refused) {
+	if !errors.As(err, &refused) {
+		s.unread(r, caller, coded.Code().String(), err)
+	} else {
+		s.metrics.requests.WithLabelValues(method, coded.Code().String(), "").Inc()
 		if n := s.floods.count(refused.Client, time.Now()); n > 0 {
 			s.log.LogAttrs(r.Context(), slog.LevelWarn, "requests refused", slog.String("client", refused.Client), slog.String("method", method),
 				slog.String("bound", refused.Bound.String()), slog.Float64("limit", refused.Limit), slog.Int("requests", n))
