@@ -242,6 +242,18 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// The least of rates is a rate.
+func TestARateOfNextToNothing(t *testing.T) {
+	q := newQueue(t, Config{Slots: 1, Default: Limits{Queue: 9, Rate: 1e-300}})
+	p, err := q.Enter("slow")
+	require.NoError(t, err)
+	defer p.Leave()
+	var refused *Refused
+	_, err = q.Enter("slow")
+	require.ErrorAs(t, err, &refused)
+	assert.Greater(t, refused.After, 24*time.Hour)
+}
+
 // A stream is slowed down to its client's rate.
 func TestEnterLate(t *testing.T) {
 	bubble(t, func(t *testing.T) {

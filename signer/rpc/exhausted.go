@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -19,9 +20,13 @@ const retryAfter = "Retry-After"
 
 // exhausted is the error on the wire of what admission refused.
 func exhausted(refused *admission.Refused) *connect.Error {
-	coded := connect.NewError(connect.CodeResourceExhausted, refusedError{refused})
-	seconds := int64((refused.After + time.Second - 1) / time.Second)
-	coded.Meta().Set(retryAfter, strconv.FormatInt(max(seconds, 1), 10))
+	return again(refusedError{refused}, refused.After)
+}
+
+// again is resource_exhausted, with the time after which it may be worth another try: rounded up to seconds, and at least one.
+func again(why error, after time.Duration) *connect.Error {
+	coded := connect.NewError(connect.CodeResourceExhausted, why)
+	coded.Meta().Set(retryAfter, strconv.FormatInt(max(int64(math.Ceil(after.Seconds())), 1), 10))
 	return coded
 }
 
