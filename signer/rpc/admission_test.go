@@ -169,7 +169,7 @@ func TestBatchesThatWaitOnOneConnection(t *testing.T) {
 	platform.approved(demoLoad()) // the connection
 	var senders sync.WaitGroup
 	for range batchesWaiting {
-		senders.Go(func() { assert.Equal(t, http.StatusOK, platform.post1(t, verifyTacs, body)) })
+		senders.Go(func() { assert.Equal(t, http.StatusOK, platform.post1(t.Context(), t, verifyTacs, body)) })
 	}
 	require.Eventually(t, func() bool {
 		for _, s := range w.admission.batches.Stats() {
@@ -179,7 +179,7 @@ func TestBatchesThatWaitOnOneConnection(t *testing.T) {
 		}
 		return false
 	}, 30*time.Second, time.Millisecond)
-	assert.Equal(t, http.StatusTooManyRequests, platform.post1(t, verifyTacs, body))
+	assert.Equal(t, http.StatusTooManyRequests, platform.post1(t.Context(), t, verifyTacs, body))
 	platform.approved(demoLoad()) // batches hold none of the slots of requests
 	for _, pass := range held {
 		pass.Leave()
