@@ -58,6 +58,7 @@ type Signer struct {
 	current atomic.Pointer[snapshot] // never nil
 	reload  func(context.Context) error
 	office  *custody.Office // nil: none
+	newest  together        // reads the catalogue for callers who are not known
 }
 
 // service is what of a Signer does not change.
@@ -123,12 +124,6 @@ func (e *NotFoundError) Error() string { return fmt.Sprintf("%s: %q is not known
 type KeyUsed struct {
 	audit.Key
 	Boundary string
-}
-
-// Identify finds the caller among the names of a verified client certificate. Whom it refuses is for Refuse to record: whoever has a
-// certificate may ask as often as he likes.
-func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, error) {
-	return withKeys(ctx, s, func(s view) (policy.Caller, error) { return s.keys.policy.Identify(names) })
 }
 
 // Refuse records a caller who was refused for his certificate, or for the names in it.

@@ -24,7 +24,7 @@ type arrival struct {
 	read   bool // its message was read, and the handler accounts for it
 	passes passes
 
-	trusted func(context.Context) error // judges the certificate again; nil outside a server
+	trusted func(context.Context) error // judges the certificate, and whether the client is one still, again; nil outside a server
 
 	control *http.ResponseController // of its time limits; nil outside a server
 }
@@ -39,7 +39,7 @@ func arrivalOf(ctx context.Context) *arrival {
 // callerOf returns the caller of a request; the zero Caller, whom the policy knows nothing of, when there is none.
 func callerOf(ctx context.Context) policy.Caller { return arrivalOf(ctx).caller }
 
-// stillTrusted judges the caller's certificate in the middle of a stream.
+// stillTrusted judges the caller's certificate, and whether he is a client that is not suspended, in the middle of a stream.
 func (a *arrival) stillTrusted(ctx context.Context) error {
 	if a.trusted == nil {
 		return nil
@@ -69,7 +69,7 @@ func (s *service) identified(next http.Handler) http.Handler {
 			return
 		}
 		a := &arrival{caller: caller, control: http.NewResponseController(w)}
-		a.trusted = func(ctx context.Context) error { return s.trusted(ctx, r) }
+		a.trusted = func(context.Context) error { _, err := s.identify(r); return err }
 		method := s.methodAt(r.URL.Path)
 		err = s.admit(r, a, method)
 		defer a.passes.leave()
@@ -130,12 +130,10 @@ func (s *service) identify(r *http.Request) (policy.Caller, error) {
 		return policy.Caller{}, err
 	}
 	certificate := r.TLS.VerifiedChains[0][0]
-	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
-	defer cancel()
-	caller, err := s.signer.Identify(ctx, names(certificate))
+	caller, err := s.signer.Identify(r.Context(), names(certificate))
 	var denied *policy.Denied
 	if errors.As(err, &denied) {
-		if failed := s.recordRefusal(ctx, certificate, denied.Reason, denied.Reason); failed != nil {
+		if failed := s.recordRefusal(r.Context(), certificate, denied.Reason, denied.Reason); failed != nil {
 			return caller, failed
 		}
 	}
