@@ -103,8 +103,14 @@ func tooMuch(d Document) (Problem, bool) {
 	if len(d.Text) > maxDocument {
 		return Problem{d.Name, 0, 0, fmt.Sprintf("%d bytes, expected at most %d", len(d.Text), maxDocument)}, true
 	}
+	if problem, ok := unseen(d); ok {
+		return problem, true
+	}
 	depth, signs := 0, 0
 	for _, t := range tokens(d.Text) {
+		if problem := t.unclear(); problem != "" {
+			return Problem{d.Name, t.line, t.column, problem}, true
+		}
 		sign := !t.quoted && (t.text == "!" || t.text == "-")
 		switch {
 		case sign:
