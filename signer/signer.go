@@ -133,7 +133,7 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 			return caller, nil
 		}
 		if failed := s.record(ctx, audit.Entry{
-			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.keys.policy.Digest(),
+			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %s", err, firstOfNames(names)), Policy: s.keys.policy.Digest(),
 		}); failed != nil {
 			return caller, failed
 		}
