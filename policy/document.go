@@ -92,10 +92,12 @@ func parse(d Document, ids map[string]*rule) (rules []*rule, problems []Problem)
 	return rules, problems
 }
 
-// What a document may be: a text that a person reads. The library's work on an expression grows with the square of its depth.
+// What a document may be: a text that a person reads. The library's work on an expression grows with the square of its depth, and that is
+// of its brackets, and of operators one after another.
 const (
 	maxDocument = 64 << 10 // bytes
 	maxDepth    = 50       // brackets in brackets, and signs before one value
+	maxJoined   = 100      // of one policy: operators and methods that join values, else, and conditions
 )
 
 // tooMuch refuses a document before it is parsed.
@@ -106,8 +108,9 @@ func tooMuch(d Document) (Problem, bool) {
 	if problem, ok := unseen(d); ok {
 		return problem, true
 	}
-	depth, signs := 0, 0
-	for _, t := range tokens(d.Text) {
+	depth, signs, joined := 0, 0, 0
+	all := words(tokens(d.Text))
+	for i, t := range all {
 		if problem := t.unclear(); problem != "" {
 			return Problem{d.Name, t.line, t.column, problem}, true
 		}
@@ -123,11 +126,34 @@ func tooMuch(d Document) (Problem, bool) {
 		if !sign {
 			signs = 0
 		}
+		switch {
+		case !t.quoted && t.text == ";":
+			joined = 0
+		case all.joins(i):
+			joined++
+		}
+		if joined > maxJoined {
+			return Problem{d.Name, t.line, t.column, fmt.Sprintf("more than %d operators and conditions in one policy: write several, or values as a set", maxJoined)}, true
+		}
 		if depth > maxDepth || signs > maxDepth {
 			return Problem{d.Name, t.line, t.column, fmt.Sprintf("nested more than %d deep", maxDepth)}, true
 		}
 	}
 	return Problem{}, false
+}
+
+// joins reports whether a token joins values or conditions, or is the bracket of a method that is called on a value.
+func (w words) joins(i int) bool {
+	switch t := w[i]; {
+	case t.quoted:
+	case t.text == "&" || t.text == "|":
+		return i > 0 && w.is(i-1, t.text) // the second of two
+	case t.text == "(":
+		return i > 1 && w.is(i-2, ".")
+	case t.text == "+" || t.text == "-" || t.text == "*" || t.text == "else" || t.text == "when" || t.text == "unless":
+		return true
+	}
+	return false
 }
 
 // newRule splits a policy into what its scope says and its conditions.

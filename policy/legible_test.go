@@ -3,6 +3,7 @@ package policy
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,23 @@ func TestDocumentsAreAsTheyLook(t *testing.T) {
 		})
 	}
 	assert.Nil(t, problemsOf(t, "// 省内充值　，\t每天。\r\n"+terminal(`context.terminal like "11\*\"\\*"`)))
+}
+
+// What a person could not read nobody compiles: some of it would take the library many seconds, inside the transaction of a proposal.
+func TestPoliciesAreOfAPersonsSize(t *testing.T) {
+	for name, condition := range map[string]string{
+		"operators": "1" + strings.Repeat("+context.houx", 4500) + " > 1",
+		"methods":   "context.time" + strings.Repeat(".offset(context.houx)", 2500) + " > context.time",
+		"and":       "true" + strings.Repeat(" && context.hour > 1", 3000),
+	} {
+		start := time.Now()
+		problems := problemsOf(t, `@id("a") forbid (principal in Role::"platform", action, resource) when { `+condition+" };")
+		require.Len(t, problems, 1, name)
+		assert.Contains(t, problems[0], "more than 100 operators and conditions in one policy: write several, or values as a set", name)
+		require.Less(t, time.Since(start), 2*time.Second, name) // it was 20
+	}
+	many := strings.Repeat(`when { context.hour > 1 && context.hour < 20 } `, 50)
+	assert.Nil(t, problemsOf(t, `@id("a") forbid (principal in Role::"platform", action, resource) `+many+`; @id("b") forbid (principal in Role::"reader", action, resource) `+many+";"))
 }
 
 // The digest is over every byte, so that there is none which two texts share.
