@@ -61,3 +61,11 @@ func TestLimitsAreTextToo(t *testing.T) {
 	_, err := newLimited("limits: [] # 无\r\n")
 	require.NoError(t, err)
 }
+
+// A problem is said by the name of its document, which is one document's alone.
+func TestDocumentsHaveANameOfTheirOwn(t *testing.T) {
+	for _, name := range []string{"limits", "clients", "built-in"} {
+		_, err := New(Rules{Policies: []Document{{name, `@id("a") permit (principal, action == Action::"Seal", resource);`}}})
+		require.ErrorContains(t, err, name+": ", name)
+	}
+}
