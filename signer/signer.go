@@ -198,7 +198,7 @@ var errNoGrant = errors.New("bug: an operation was called without its grant")
 func (s view) entry(caller policy.Caller, grant policy.Grant, op policy.Operation, e audit.Entry) audit.Entry {
 	e.Time = s.now()
 	e.Event = audit.Event(op)
-	e.Client, e.Role, e.Policy = caller.Name(), caller.Role(), grant.Policy()
+	e.Client, e.Role, e.Policy = caller.Name(), s.keys.policy.Role(caller), grant.Policy()
 	return e
 }
 
