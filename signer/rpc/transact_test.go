@@ -149,7 +149,7 @@ func TestAStreamThatIsNotReadIsCut(t *testing.T) {
 					break // it was cut
 				}
 			}
-			require.Eventually(t, func() bool { return slow.Send(&v1.TransactRequest{Ref: "more", Request: page}) != nil }, 10*time.Second, 20*time.Millisecond)
+			require.Eventually(t, func() bool { return slow.Send(&v1.TransactRequest{Ref: "more", Request: page}) != nil }, time.Minute, 20*time.Millisecond)
 			assert.Equal(t, demoMAC2, w.as("platform").approved(demoLoad()).text("mac2"))
 			assert.Eventually(t, func() bool { return runtime.NumGoroutine() < before+inFlight/2 }, 10*time.Second, 20*time.Millisecond)
 			assert.NotContains(t, w.logs.String(), "panic")
