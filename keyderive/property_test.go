@@ -169,6 +169,44 @@ func TestAnswerNeedsTheRightProof(t *testing.T) {
 	})
 }
 
+// counting is a unit that keeps of each CBC how much it was of.
+type counting struct {
+	Unit
+	asked *[]int
+}
+
+func (c counting) CBC(iv, padded []byte) ([]byte, error) {
+	*c.asked = append(*c.asked, len(padded))
+	return c.Unit.CBC(iv, padded)
+}
+
+// A wrong MAC is not told from a right one by what the engine does.
+func TestAnswerAsksTheSameOfTheEngine(t *testing.T) {
+	for _, alg := range []suite.Algorithm{suite.TDES, suite.SM4} {
+		value := secret.Take(make([]byte, 16))
+		defer value.Wipe()
+		key, err := InMemory(alg, value)
+		require.NoError(t, err)
+		require.NoError(t, NewMaster(key, Path{}).WithCard(context.Background(), Factor{}, func(card Card) error {
+			session, err := card.Session(Factor{})
+			require.NoError(t, err)
+			proof, issue := make([]byte, 15), []byte("eighteen bytes too")
+			right, err := session.MAC(proof)
+			require.NoError(t, err)
+			wrong := right
+			wrong[0]++
+			var ofRight, ofWrong []int
+			_, err = Session{macer{alg, counting{session.key, &ofRight}}}.Answer(proof, right, issue)
+			require.NoError(t, err)
+			_, err = Session{macer{alg, counting{session.key, &ofWrong}}}.Answer(proof, wrong, issue)
+			require.ErrorIs(t, err, ErrMismatch)
+			require.Len(t, ofRight, 2)
+			require.Equal(t, ofRight, ofWrong)
+			return nil
+		}))
+	}
+}
+
 // away is a unit of a token that has gone; every method fails.
 type away struct{}
 

@@ -254,6 +254,8 @@ func checkAdded(p *Purse, c Change, known int, first uint64, entries int) error 
 			return fmt.Errorf("bug: a new attempt has counter %d, above the highest, %d", a.Counter, p.Highest)
 		case a.State == "":
 			return errors.New("bug: a new attempt has no state")
+		case !isText(a.Client):
+			return fmt.Errorf("bug: a new attempt is of client %q, which is no text", a.Client)
 		}
 		if err := checkBuckets(a, c); err != nil {
 			return err

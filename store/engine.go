@@ -11,6 +11,8 @@ type engine interface {
 	commit() error
 	// rollback ends a transaction that failed or whose commit did. It may fail by itself, and then the connection is given up.
 	rollback()
+	// connections counts the connections that there were: another number says that the server may be another too.
+	connections() int
 	// reach connects again after errAway.
 	reach() error
 	// resolve says, after errUnknown, whether that transaction was committed, by reading. It is called until it has no error, and then

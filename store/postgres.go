@@ -21,7 +21,7 @@ type Postgres struct {
 }
 
 const (
-	// connectTimeout bounds a connection's making, for each of the hosts that the URL names.
+	// connectTimeout bounds a connection's making, for each address of the hosts that the URL names.
 	connectTimeout = 2 * time.Second
 	// exchangeTimeout bounds a round trip of a group; at the beginning it waits for the groups of other nodes too.
 	exchangeTimeout = 5 * time.Second
@@ -59,6 +59,7 @@ func (p Postgres) config() (*pgx.ConnConfig, error) {
 	config.Password = ""
 	config.ConnectTimeout = connectTimeout
 	config.RuntimeParams["application_name"] = "pursekeeper"
+	config.RuntimeParams["client_encoding"] = "UTF8" // whatever a role is set to
 	// A server that stands by would answer reads with what was, and take no writes.
 	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	// A peer that is gone is noticed within some ten seconds, also where nothing is on its way.

@@ -34,6 +34,7 @@ type postgresEngine struct {
 	password func(context.Context) ([]byte, error)
 	texts    map[string]string // the statement's text by that for SQLite
 	conn     *pgx.Conn         // nil when it was lost
+	made     int               // connections
 	warned   *atomic.Bool      // the connection's server warned since this was last reset
 	waits    *pgx.Batch        // what is to go with the next round trip
 	broken   error             // the first error of the transaction
@@ -64,6 +65,8 @@ func (e *postgresEngine) begin() (connection, error) {
 	e.waits.Queue(`BEGIN ISOLATION LEVEL READ COMMITTED`)
 	return e, nil
 }
+
+func (e *postgresEngine) connections() int { return e.made }
 
 // text is what a statement is for PostgreSQL.
 func (e *postgresEngine) text(s *statement) string {

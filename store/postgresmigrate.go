@@ -35,6 +35,12 @@ func migratePostgres(ctx context.Context, db *sql.DB) (err error) {
 		return fmt.Errorf("its schema is version %d, this program needs %d: %w", has, knows, err)
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	if has, err = schemaVersion(ctx, db); err != nil { // another may have changed it meanwhile
+		return fmt.Errorf("its schema's version: %w", err)
+	}
+	if has > knows {
+		return errNewer(has, knows)
+	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,13 +37,15 @@ var session = map[string]string{
 // reach makes the writing connection, in place of the one that there was.
 func (e *postgresEngine) reach() error {
 	e.drop()
-	ctx, cancel := e.within()
+	// Time for each of the hosts, with two addresses each, and for what the session is to have.
+	ctx, cancel := context.WithTimeout(e.ctx, time.Duration(1+len(e.config.Fallbacks))*2*connectTimeout+exchangeTimeout)
 	defer cancel()
 	conn, warned, err := e.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errAway, err)
 	}
 	e.conn, e.warned = conn, warned
+	e.made++
 	return nil
 }
 
@@ -67,30 +70,36 @@ func (e *postgresEngine) connect(ctx context.Context) (conn *pgx.Conn, warned *a
 	return conn, warned, nil
 }
 
-// settle refuses a server that forgets what it committed, and sets what the session is to have.
+// settle refuses a server that forgets what it committed, and a database that does not keep every text as it is: one text that it would not
+// take fails the whole group. It sets what the session is to have.
 func settle(ctx context.Context, conn *pgx.Conn) error {
-	durability := map[string]string{}
-	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit')`)
+	has := map[string]string{}
+	rows, err := conn.Query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'server_encoding')`)
 	if err != nil {
 		return err
 	}
 	var name, setting string
 	if _, err := pgx.ForEachRow(rows, []any{&name, &setting}, func() error {
-		durability[name] = setting
+		has[name] = setting
 		return nil
 	}); err != nil {
 		return err
 	}
-	if durability["fsync"] == "off" {
+	if has["fsync"] == "off" {
 		return errors.New("the server has fsync off: it may lose what it committed")
+	}
+	if encoding, known := has["server_encoding"]; known && encoding != "UTF8" {
+		return fmt.Errorf("the database keeps text as %s, expected UTF8", encoding)
 	}
 	var names, values []string
 	for name, value := range session {
 		names, values = append(names, name), append(values, value)
 	}
-	if weak := durability["synchronous_commit"]; weak == "off" || weak == "local" {
-		names, values = append(names, "synchronous_commit"), append(values, "on")
+	durable := "on" // what a session has set itself stays, whatever the server's configuration becomes while it lasts
+	if has["synchronous_commit"] == "remote_apply" {
+		durable = "remote_apply"
 	}
+	names, values = append(names, "synchronous_commit"), append(values, durable)
 	_, err = conn.Exec(ctx, `SELECT set_config(s.name, w.value, false) FROM pg_settings s
 		JOIN unnest($1::text[], $2::text[]) AS w (name, value) ON w.name = s.name`, names, values)
 	return err

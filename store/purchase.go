@@ -93,6 +93,8 @@ func (p *Purchase) check(first uint64, entries int) error {
 		return errors.New("bug: a new purchase has no state")
 	case p.Serial == 0:
 		return errors.New("bug: a new purchase has no serial number")
+	case !isText(p.Client):
+		return fmt.Errorf("bug: a new purchase is of client %q, which is no text", p.Client)
 	}
 	return nil
 }

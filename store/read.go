@@ -71,29 +71,45 @@ func (s *Database) List(ctx context.Context, f Filter) ([]Listed, error) {
 	return all, nil
 }
 
-// Entries yields the record's lines from an index on, in order.
+// entriesAtOnce bounds what one query of Entries asks for: however early the caller has enough, a connection of PostgreSQL's takes in all that
+// was asked for.
+const entriesAtOnce = 256
+
+// Entries yields the record's lines from an index on, in order, which it reads a page at a time.
 func (s *Database) Entries(ctx context.Context, from uint64, yield func(index uint64, line []byte) bool) error {
-	next := from
-	return readError(s.again(ctx, func() error {
-		rows, err := s.readers.QueryContext(ctx, s.dialect.sql(`SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx`), int64(next))
-		if err != nil {
+	for next, more := from, true; more; {
+		if err := s.again(ctx, func() (err error) {
+			more, err = s.entries(ctx, &next, yield)
 			return err
+		}); err != nil {
+			return readError(err)
 		}
-		defer rows.Close()
-		for rows.Next() {
-			var (
-				index uint64
-				line  []byte
-			)
-			if err := rows.Scan(&index, &line); err != nil {
-				return err
-			}
-			if next = index + 1; !yield(index, line) {
-				return nil
-			}
+	}
+	return nil
+}
+
+// entries yields one page and moves next behind what it yielded; more is whether another may follow that is wanted.
+func (s *Database) entries(ctx context.Context, next *uint64, yield func(uint64, []byte) bool) (more bool, err error) {
+	rows, err := s.readers.QueryContext(ctx, s.dialect.sql(`SELECT idx, entry FROM audit_entries WHERE idx >= ? ORDER BY idx LIMIT ?`),
+		int64(*next), entriesAtOnce)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	n := 0
+	for ; rows.Next(); n++ {
+		var (
+			index uint64
+			line  []byte
+		)
+		if err := rows.Scan(&index, &line); err != nil {
+			return false, err
 		}
-		return rows.Err()
-	}))
+		if *next = index + 1; !yield(index, line) {
+			return false, nil
+		}
+	}
+	return n == entriesAtOnce, rows.Err()
 }
 
 func readError(err error) error {

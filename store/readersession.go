@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -81,6 +82,9 @@ func (s *ReaderSession) restore(made *ReaderSession) {
 func (s *ReaderSession) check() error {
 	if s.State == "" {
 		return errors.New("bug: a session has no state")
+	}
+	if !isText(s.Client) {
+		return fmt.Errorf("bug: a session is of client %q, which is no text", s.Client)
 	}
 	return nil
 }

@@ -40,7 +40,8 @@ func (e *sqliteEngine) commit() error              { return e.run(`COMMIT`) }
 // SQLite may have rolled back by itself, and this then fails; the error before it says what went wrong.
 func (e *sqliteEngine) rollback() { _ = e.run(`ROLLBACK`) }
 
-func (e *sqliteEngine) reach() error { return nil } // it is never away
+func (e *sqliteEngine) connections() int { return 0 }   // of one file
+func (e *sqliteEngine) reach() error     { return nil } // it is never away
 
 func (e *sqliteEngine) resolve() (bool, error) {
 	return false, errors.New("bug: a commit of SQLite has an outcome")

@@ -51,7 +51,8 @@ type Change struct {
 	Committed func()
 }
 
-// check refuses what no database could look for, before it fails a whole group: a name that is not UTF-8, or holds a NUL.
+// check refuses what no database could look for or keep, before it fails a whole group: a name that is not UTF-8, or holds a NUL, or of a
+// bucket that is too long for an index.
 func (c Change) check() error {
 	names := []string{c.Purse.KeySet, c.Purse.Card, c.Purse.Purse, c.Settlement, c.Terminal.KeySet, c.Terminal.Terminal, c.Session, c.Request}
 	if c.Purchase != nil {
@@ -62,8 +63,16 @@ func (c Change) check() error {
 			return fmt.Errorf("%w: %q is no name of anything", ErrNotFound, name)
 		}
 	}
+	for _, bucket := range c.Totals {
+		if !isText(bucket.Name) || len(bucket.Name) > longestBucket {
+			return fmt.Errorf("bug: bucket %.100q has %d bytes, expected a text of at most %d", bucket.Name, len(bucket.Name), longestBucket)
+		}
+	}
 	return nil
 }
+
+// longestBucket is below what an index of PostgreSQL takes.
+const longestBucket = 1024
 
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 

@@ -12,7 +12,11 @@ type writer struct {
 	*Database
 	engine engine
 	do     *statements
-	end    uint64 // the index after the last entry that this process committed
+	end    uint64 // the index after the last entry that this process committed, or saw committed
+	over   int    // the engine's count of connections when the record was last found to go on from there
+	// The last entry that this process committed and its index; nil: none yet.
+	last   []byte
+	lastAt uint64
 }
 
 // mostTries bounds how often one group is tried: a database that will not have it is said to be unavailable.
@@ -83,6 +87,9 @@ func (w *writer) transact(group []*waiting, outcomes []error) error {
 	if err == nil {
 		w.recent.add(b.first, b.lines)
 		w.end = b.first + uint64(len(b.lines))
+		if n := len(b.lines); n > 0 {
+			w.last, w.lastAt = b.lines[n-1], w.end-1
+		}
 	}
 	return err
 }
@@ -103,8 +110,8 @@ func (w *writer) decide(group []*waiting, outcomes []error) (*batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.first < w.end {
-		return nil, fmt.Errorf("the database has gone back: its next audit entry is %d, and this process committed those before %d", b.first, w.end)
+	if err := w.goneBack(on, b.first); err != nil {
+		return nil, err
 	}
 	for i, c := range changes {
 		outcomes[i] = b.decide(c)
@@ -123,4 +130,26 @@ func (w *writer) decide(group []*waiting, outcomes []error) (*batch, error) {
 		}
 	}
 	return b, nil
+}
+
+// goneBack refuses a database that has lost what this process committed. The head tells, until others have committed as much since; so
+// behind each new connection, which may be to another server, the last entry is looked for as well.
+func (w *writer) goneBack(on connection, next uint64) error {
+	if next < w.end {
+		return fmt.Errorf("the database has gone back: its next audit entry is %d, and this process committed those before %d", next, w.end)
+	}
+	over := w.engine.connections()
+	if w.last != nil && w.over != over {
+		var pruned uint64
+		var line string
+		if err := on.row(`SELECT before, COALESCE((SELECT entry FROM audit_entries WHERE idx = ?), '') FROM audit_pruned WHERE one = 1`,
+			int64(w.lastAt)).Scan(&pruned, &line); err != nil {
+			return fmt.Errorf("read the last entry of this process: %w", err)
+		}
+		if deleted := line == "" && w.lastAt < pruned; !deleted && line != string(w.last) {
+			return fmt.Errorf("the database has gone back: its audit entry %d is not the one that this process committed", w.lastAt)
+		}
+	}
+	w.over = over
+	return nil
 }
