@@ -1,8 +1,6 @@
 package signer
 
 import (
-	"errors"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,23 +9,6 @@ import (
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
-
-// A certificate may carry more names than an entry has room for; whoever has one is denied, and recorded, like any other stranger.
-func TestStrangersWithLongNamesAreRecorded(t *testing.T) {
-	b := newBench(t)
-	names := []string{strings.Repeat("\x01", 1<<16), "spiffe://test/" + strings.Repeat("x", 1<<16)}
-	for range 20 {
-		names = append(names, "stranger.test")
-	}
-	_, err := b.Identify(t.Context(), names)
-	var denied *policy.Denied
-	require.True(t, errors.As(err, &denied), "%.200v", err)
-	entries := b.entries(t)
-	last := entries[len(entries)-1]
-	assert.Equal(t, "PERMISSION_DENIED", last.Outcome)
-	assert.Contains(t, last.Detail, "the certificate names no client of this signer: ")
-	assert.Contains(t, last.Detail, "and 14 more")
-}
 
 // Who was identified by an earlier policy, on a stream that is still open, is recorded with the role by which he was judged.
 func TestTheRecordHasTheRoleOfTheDecision(t *testing.T) {
