@@ -336,6 +336,22 @@ func TestPeekPostgres(t *testing.T) {
 	require.Error(t, err)
 }
 
+// The environment of other clients says nothing of which server is meant, nor how its sessions are.
+func TestPostgresLeavesTheEnvironmentAlone(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.Database(t)
+	t.Setenv("PGOPTIONS", "-c search_path=nowhere")
+	t.Setenv("PGPORT", strconv.Itoa(server.Port))
+	require.NoError(t, openPostgres(t, url).Close())
+	there, err := store.PostgresThere(t.Context(), store.Postgres{URL: url})
+	require.NoError(t, err)
+	assert.True(t, there)
+	_, err = store.OpenPostgres(t.Context(), store.Postgres{URL: "postgresql://postgres@127.0.0.1/test1?sslmode=disable"})
+	require.ErrorContains(t, err, "127.0.0.1:5432 ")
+	_, err = store.OpenPostgres(t.Context(), store.Postgres{URL: "postgresql://postgres@/test1?host=" + server.Folder})
+	require.ErrorContains(t, err, "5432")
+}
+
 func TestCheckPostgresURL(t *testing.T) {
 	for url, says := range map[string]string{
 		"postgresql://signer@/pursekeeper?host=/run/postgresql":                       "",

@@ -56,6 +56,23 @@ func CheckPostgresURL(text string) error {
 	return checkHosts(strings.Split(hosts, ","), query.Get("sslmode"))
 }
 
+// withPort is a URL that was accepted, with PostgreSQL's own port where it names none.
+func withPort(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	query := u.Query()
+	for _, host := range strings.Split(u.Host, ",") {
+		if _, _, err := net.SplitHostPort(host); err == nil || query.Has("port") {
+			return text
+		}
+	}
+	query.Set("port", "5432")
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
 func checkHosts(hosts []string, mode string) error {
 	for _, host := range hosts {
 		if name, _, err := net.SplitHostPort(host); err == nil {

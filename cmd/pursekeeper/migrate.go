@@ -29,7 +29,7 @@ func (c *migrateCmd) Run(ctx context.Context) (err error) {
 		if cfg.Postgres == nil {
 			return errors.New("--grants: the store is a file, and a file has no roles")
 		}
-		if !roleName.MatchString(c.Grants) {
+		if !roleName.MatchString(c.Grants) || c.Grants == "public" { // which is everybody
 			return fmt.Errorf("--grants: %q: expected a role of small letters, digits and _", c.Grants)
 		}
 		fmt.Print(strings.ReplaceAll(store.Grants, "pursekeeper", c.Grants))
