@@ -59,7 +59,7 @@ audit-large:
 audit-kills:
 	PURSEKEEPER_SEALER_KILLS=$(ROUNDS) go test ./audit/sealer -run '^TestKilledSealer$$' -v -timeout 2h
 
-# One client floods at ten times the capacity, another at a steady pace keeps its p99: WINDOWS seconds of each. make test runs its short form.
+# One client floods at ten times the capacity, another at a steady pace keeps its p99: WINDOWS windows without the flood and with it. make test runs its short form.
 flood: packages
 	PURSEKEEPER_FLOOD_WINDOWS=$(WINDOWS) PURSEKEEPER_FLOOD_TIMES=10 go test ./signer/rpc -run '^TestAFloodLeavesAnotherItsTime$$' -v -timeout 1h
 

@@ -209,7 +209,8 @@ func (t TransportChange) checkValue() CheckValue {
 // QuorumFor is how many officers other than its author must approve a change under the catalogue. A key that will be in the process's
 // memory needs what its act needs and what policy.AtProcess needs. Whoever may lower a quorum, or make officers of his own, has it: so
 // quorum.set, officer.add and officer.replace need as many as the act that needs most, and so does a certificate that lets somebody propose as an
-// officer: whoever has it approves his own change.
+// officer: whoever has it approves his own change. What takes an officer's client away takes the officer out of office, and needs as many as
+// officer.remove.
 func (c Catalogue) QuorumFor(change Change) (int, error) {
 	n, ok := c.Quorum.Needs(change.Act)
 	if ok && change.atProcess() {
@@ -219,6 +220,9 @@ func (c Catalogue) QuorumFor(change Change) (int, error) {
 	}
 	if slices.Contains([]policy.Act{policy.SetQuorum, policy.AddOfficer, policy.ReplaceOfficer}, change.Act) || change.makesOfficersClient() {
 		n = max(n, c.Quorum.Most())
+	}
+	if out, named := c.Quorum.Needs(policy.RemoveOfficer); named && change.takesOfficersClient() {
+		n = max(n, out)
 	}
 	if !ok {
 		return 0, fmt.Errorf("%w: there is no quorum for %s: no officers are registered", ErrNoQuorum, change.Act)

@@ -187,7 +187,7 @@ func checkRules(rules policy.Rules) error {
 	if rules.Limits != nil && rules.Limits.Name != limitsName {
 		return invalid("the document of limits has the name %q, expected %q", rules.Limits.Name, limitsName)
 	}
-	if _, err := policy.New(rules); err != nil {
+	if _, err := compiled(rules); err != nil {
 		return fmt.Errorf("%w: the rules cannot be used: %w", ErrInvalid, err)
 	}
 	return nil
@@ -200,10 +200,10 @@ func (c Catalogue) checkNames(next policy.Rules) error {
 	for _, set := range c.KeySets {
 		known = append(known, set.Name)
 	}
-	if before, err := policy.New(c.Rules); err == nil {
+	if before, err := compiled(c.Rules); err == nil {
 		known = append(known, before.KeySets()...)
 	}
-	after, err := policy.New(next)
+	after, err := compiled(next)
 	if err == nil {
 		err = after.CheckKeySets(known)
 	}

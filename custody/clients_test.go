@@ -198,6 +198,23 @@ func TestOfficersClientsTakeTheLargestQuorum(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoQuorum)
 }
 
+// Who takes an officer's client away takes the officer out of office, and needs as many as for that.
+func TestAnOfficersClientGoesAsTheOfficerDoes(t *testing.T) {
+	c := applied(t, stocked(t), policy.SetQuorum, func(c *Change) {
+		c.Quorum = &policy.Quorum{Default: 1, Acts: map[policy.Act]int{policy.RemoveOfficer: 2}}
+	})
+	was := testClient("bob", policy.Officer)
+	for _, act := range []policy.Act{policy.RemoveClient, policy.ReplaceClient} {
+		for want, one := range map[int]ClientChange{
+			2: {Name: "bob", Role: policy.Reader, Was: &was}, 1: {Name: "gd", Role: policy.Reader, Was: &policy.Client{Name: "gd", Role: policy.Platform}},
+		} {
+			n, err := c.QuorumFor(Change{Act: act, Client: &one})
+			require.NoError(t, err)
+			assert.Equal(t, want, n, "%s %s", act, one.Name)
+		}
+	}
+}
+
 // What officers read is what they sign for: documents and clients as they were and as they become.
 func TestWordsOfRules(t *testing.T) {
 	c := applied(t, stocked(t), policy.SetPolicy, putting("a", testPolicy("a", "GetTransaction")))

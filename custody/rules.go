@@ -165,6 +165,11 @@ func (c Change) makesOfficersClient() bool {
 	return c.Client.Role == policy.Officer
 }
 
+// takesOfficersClient reports whether the change takes the certificate away by which an officer acts.
+func (c Change) takesOfficersClient() bool {
+	return c.Client != nil && c.Client.Was != nil && c.Client.Was.Role == policy.Officer && (c.Act == policy.RemoveClient || c.Act == policy.ReplaceClient)
+}
+
 // RulesAfter are the rules after an act on clients or policy.set, without a look at whether it is allowed; after any other act they are as they
 // were. It changes nothing of what it was given.
 func RulesAfter(rules policy.Rules, change Change) policy.Rules {

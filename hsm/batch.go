@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -52,6 +53,9 @@ func (r *request) deliver(key []byte, err error) {
 func (g *generation) cardKey(ctx context.Context, e *entry, p *parent, data [16]byte) (secret.Bytes, error) {
 	r := &request{data: data, done: make(chan struct{})}
 	p.batch.mu.Lock()
+	if len(p.batch.waiting) >= g.token.config.Queue {
+		p.batch.waiting = slices.DeleteFunc(p.batch.waiting, func(r *request) bool { return r.gone.Load() })
+	}
 	if len(p.batch.waiting) >= g.token.config.Queue {
 		p.batch.mu.Unlock()
 		return secret.Bytes{}, fmt.Errorf("%w: %d", ErrBusy, g.token.config.Queue)

@@ -17,7 +17,10 @@ type job struct {
 	fault error // of the worker: the token's error, kept where run may end by a panic of use and return none
 
 	caller string // for whose turn it waits; "" with those of nobody in particular
-	behind *job   // the next of the same caller that waits: turns owns it
+
+	// Of the turns that it waits in.
+	waits          *waitingJobs // nil: it does not wait
+	before, behind *job         // of the same caller
 
 	// run returns what its caller gets, and the first error of the token, for the worker to classify. Where it returns only
 	// the latter, the caller gets that as publicError words it.
@@ -78,6 +81,7 @@ func (g *generation) do(ctx context.Context, queue *turns, j *job) error {
 		return j.outcome()
 	case <-ctx.Done():
 		if j.state.CompareAndSwap(jobQueued, jobAbandoned) {
+			queue.drop(j)
 			j.release()
 			return ctx.Err()
 		}

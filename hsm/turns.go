@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -21,7 +22,8 @@ func callerOf(ctx context.Context) string {
 
 // turns is the jobs that wait for a worker: those of each caller in their order, the callers in turn.
 type turns struct {
-	ready chan struct{} // holds one for each job that waits; its capacity bounds them
+	// ready holds one for each job that waits, but for those that workers are about to take; its capacity bounds them.
+	ready chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	callers map[string]*waitingJobs
@@ -38,7 +40,7 @@ func newTurns(most int) *turns {
 	return &turns{ready: make(chan struct{}, most), callers: map[string]*waitingJobs{}}
 }
 
-// waiting is how many jobs wait, also those whose callers have left.
+// waiting is how many jobs wait.
 func (t *turns) waiting() int { return len(t.ready) }
 
 // put adds a job; false: as many wait as may.
@@ -52,28 +54,69 @@ func (t *turns) put(j *job) bool {
 	}
 	c := t.callers[j.caller]
 	if c == nil {
-		c = &waitingJobs{name: j.caller, first: j, last: j}
+		c = &waitingJobs{name: j.caller}
 		t.callers[j.caller] = c
 		t.next = append(t.next, c)
-		return true
 	}
-	c.last.behind, c.last = j, j
+	if j.before = c.last; c.last == nil {
+		c.first = j
+	} else {
+		c.last.behind = j
+	}
+	c.last, j.waits = j, c
 	return true
 }
 
-// take is the next job, for who has taken one from ready.
+// take is the next job, for who has taken one from ready; nil: its caller left meanwhile.
 func (t *turns) take() *job {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.next) == 0 {
+		return nil
+	}
 	c := t.next[0]
 	t.next[0] = nil
 	t.next = t.next[1:]
 	j := c.first
-	c.first, j.behind = j.behind, nil
+	c.unlink(j)
 	if c.first == nil {
 		delete(t.callers, c.name)
 	} else {
 		t.next = append(t.next, c)
 	}
 	return j
+}
+
+// drop takes out a job whose caller has left, so that nobody fills the queue with jobs that he does not wait for.
+func (t *turns) drop(j *job) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := j.waits
+	if c == nil { // a worker took it
+		return
+	}
+	c.unlink(j)
+	if c.first == nil {
+		delete(t.callers, c.name)
+		t.next = slices.DeleteFunc(t.next, func(other *waitingJobs) bool { return other == c })
+	}
+	select {
+	case <-t.ready:
+	default: // a worker has it, and finds one job less
+	}
+}
+
+// unlink takes j out of its caller's jobs. The turns' mu is held.
+func (c *waitingJobs) unlink(j *job) {
+	if j.before == nil {
+		c.first = j.behind
+	} else {
+		j.before.behind = j.behind
+	}
+	if j.behind == nil {
+		c.last = j.before
+	} else {
+		j.behind.before = j.before
+	}
+	j.before, j.behind, j.waits = nil, nil, nil
 }

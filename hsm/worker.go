@@ -46,7 +46,7 @@ func (w *worker) loop() {
 			return
 		case <-w.queue.ready:
 			j := w.queue.take()
-			if !j.state.CompareAndSwap(jobQueued, jobRunning) {
+			if j == nil || !j.state.CompareAndSwap(jobQueued, jobRunning) {
 				continue // its caller left
 			}
 			if err := w.execute(j); err != nil && !w.settle(err) {

@@ -30,7 +30,7 @@ func manyRules() Rules {
 		}[i/50]
 		fmt.Fprintf(&text, "%s %s;\n", of, condition)
 	}
-	rules.Policies = append(rules.Policies, Document{"clients", text.String()})
+	rules.Policies = append(rules.Policies, Document{"of-clients", text.String()})
 	return rules
 }
 

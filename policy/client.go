@@ -26,6 +26,14 @@ func (c Caller) Name() string { return c.client.Name }
 // Role is the client's role.
 func (c Caller) Role() Role { return c.client.Role }
 
+// Role is the role that a caller has by this policy; of one that it does not know, the role by which he was identified.
+func (p *Policy) Role(c Caller) Role {
+	if p == nil || p.clients[c.client.Identity].Name != c.client.Name {
+		return c.client.Role
+	}
+	return p.clients[c.client.Identity].Role
+}
+
 // clientsDocument is the list of clients in a Problem.
 const clientsDocument = "clients"
 

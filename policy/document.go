@@ -47,6 +47,9 @@ func compile(documents []Document, clients map[string]bool) (rules []*rule, prob
 		case !nameForm.MatchString(d.Name):
 			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("document %d has the name %q: expected %s", i, d.Name, nameForm)})
 			continue
+		case d.Name == clientsDocument || d.Name == limitsDocument: // what is wrong with it would be looked for in the file of that name
+			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("a document of policies has the name %s, which is that of the list of clients or of the limits", d.Name)})
+			continue
 		case names[d.Name]:
 			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("the name %s is that of another document too", d.Name)})
 			continue
@@ -92,10 +95,12 @@ func parse(d Document, ids map[string]*rule) (rules []*rule, problems []Problem)
 	return rules, problems
 }
 
-// What a document may be: a text that a person reads. The library's work on an expression grows with the square of its depth.
+// What a document may be: a text that a person reads. The library's work on an expression grows with the square of its depth, and that is
+// of its brackets, and of operators one after another.
 const (
 	maxDocument = 64 << 10 // bytes
 	maxDepth    = 50       // brackets in brackets, and signs before one value
+	maxJoined   = 100      // of one policy: operators and methods that join values, else, and conditions
 )
 
 // tooMuch refuses a document before it is parsed.
@@ -103,8 +108,15 @@ func tooMuch(d Document) (Problem, bool) {
 	if len(d.Text) > maxDocument {
 		return Problem{d.Name, 0, 0, fmt.Sprintf("%d bytes, expected at most %d", len(d.Text), maxDocument)}, true
 	}
-	depth, signs := 0, 0
-	for _, t := range tokens(d.Text) {
+	if problem, ok := unseen(d); ok {
+		return problem, true
+	}
+	depth, signs, joined := 0, 0, 0
+	all := words(tokens(d.Text))
+	for i, t := range all {
+		if problem := t.unclear(); problem != "" {
+			return Problem{d.Name, t.line, t.column, problem}, true
+		}
 		sign := !t.quoted && (t.text == "!" || t.text == "-")
 		switch {
 		case sign:
@@ -117,11 +129,34 @@ func tooMuch(d Document) (Problem, bool) {
 		if !sign {
 			signs = 0
 		}
+		switch {
+		case !t.quoted && t.text == ";":
+			joined = 0
+		case all.joins(i):
+			joined++
+		}
+		if joined > maxJoined {
+			return Problem{d.Name, t.line, t.column, fmt.Sprintf("more than %d operators and conditions in one policy: write several, or values as a set", maxJoined)}, true
+		}
 		if depth > maxDepth || signs > maxDepth {
 			return Problem{d.Name, t.line, t.column, fmt.Sprintf("nested more than %d deep", maxDepth)}, true
 		}
 	}
 	return Problem{}, false
+}
+
+// joins reports whether a token joins values or conditions, or is the bracket of a method that is called on a value.
+func (w words) joins(i int) bool {
+	switch t := w[i]; {
+	case t.quoted:
+	case t.text == "&" || t.text == "|":
+		return i > 0 && w.is(i-1, t.text) // the second of two
+	case t.text == "(":
+		return i > 1 && w.is(i-2, ".")
+	case t.text == "+" || t.text == "-" || t.text == "*" || t.text == "else" || t.text == "when" || t.text == "unless":
+		return true
+	}
+	return false
 }
 
 // newRule splits a policy into what its scope says and its conditions.

@@ -15,6 +15,8 @@ type Explanation struct {
 	Reason  string // of a denial
 	Late    []string
 	Words   []Word
+	// Limits are those that an allowed request is held against where it is recorded, in words: what they say of it is not known here.
+	Limits []string
 }
 
 // Word is what one policy says.
@@ -35,6 +37,13 @@ func (p *Policy) Explain(r Request, totals Totals) Explanation {
 	e := Explanation{Allowed: err == nil}
 	if err != nil {
 		e.Reason = err.Error()
+	}
+	if e.Allowed {
+		for _, l := range grant.Limits() {
+			if l.Total == "" && l.Covers(r.Context.Purse, r.Context.Terminal) {
+				e.Limits = append(e.Limits, l.String())
+			}
+		}
 	}
 	c := p.clients[r.Caller.client.Identity]
 	asked := newAsked(c, newQuestion(c, r))

@@ -69,6 +69,13 @@ func readLimits(document Document, clients []Client) (limits []*Limit, signals S
 			r.problems = append(r.problems, Problem{Document: r.name, Line: p.Line, Text: text})
 		}
 	}
+	if len(document.Text) > maxDocument {
+		syntax(strictyaml.Problem{Reason: fmt.Sprintf("%d bytes, expected at most %d", len(document.Text), maxDocument)})
+		return nil, signals, r.problems
+	}
+	if problem, ok := unseen(document); ok {
+		return nil, signals, []Problem{problem}
+	}
 	var err error
 	if r.doc, err = strictyaml.Parse([]byte(document.Text)); err != nil {
 		syntax(strictyaml.Syntax(err))

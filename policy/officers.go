@@ -25,8 +25,14 @@ func (p *Policy) lockouts() (problems []Problem) {
 			officers = append(officers, c)
 		}
 	}
+	var requests []officersRequest
+	for _, c := range officers {
+		for _, op := range everyOfficer {
+			requests = append(requests, newOfficersRequest(c, op))
+		}
+	}
 	for _, r := range p.rules {
-		if who, op, ok := r.locksOut(officers); ok {
+		if who, op, ok := r.locksOut(requests); ok {
 			name := "an officer"
 			if who.Name != "" {
 				name = "officer " + who.Name
@@ -38,32 +44,42 @@ func (p *Policy) lockouts() (problems []Problem) {
 	return problems
 }
 
-func (r *rule) locksOut(officers []Client) (who Client, from Operation, ok bool) {
+func (r *rule) locksOut(requests []officersRequest) (who Client, from Operation, ok bool) {
 	if !r.forbid {
 		return Client{}, "", false
 	}
-	for _, c := range officers {
-		for _, op := range everyOfficer {
-			if r.couldForbid(c, op) {
-				return c, op, true
-			}
+	for _, one := range requests {
+		if r.couldForbid(one) {
+			return one.who, one.op, true
 		}
 	}
 	return Client{}, "", false
 }
 
-// couldForbid reports whether there may be a moment at which the rule forbids op to c.
-func (r *rule) couldForbid(c Client, op Operation) bool {
+// officersRequest is one operation of one officer, at any moment.
+type officersRequest struct {
+	who     Client
+	op      Operation
+	asked   *plan
+	context types.Record // of unknown values
+}
+
+func newOfficersRequest(c Client, op Operation) officersRequest {
 	asked := newAsked(c, newQuestion(c, Request{Operation: op}))
-	if !asked.inScope(r) {
-		return false
-	}
 	context := types.RecordMap{}
 	for name := range asked.attributes {
 		context[name] = eval.Variable(name)
 	}
+	return officersRequest{c, op, asked, types.NewRecord(context)}
+}
+
+// couldForbid reports whether there may be a moment at which the rule forbids the request.
+func (r *rule) couldForbid(one officersRequest) bool {
+	if !one.asked.inScope(r) {
+		return false
+	}
 	_, could := eval.PartialPolicy(eval.Env{
-		Principal: asked.principal, Action: asked.action, Resource: asked.resource, Context: types.NewRecord(context), Entities: asked.entities,
+		Principal: one.asked.principal, Action: one.asked.action, Resource: one.asked.resource, Context: one.context, Entities: one.asked.entities,
 	}, r.syntax)
 	return could
 }

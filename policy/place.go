@@ -10,6 +10,7 @@ import (
 // token is one word, string or sign of a document, and where it is. Comments are none.
 type token struct {
 	text         string // a string without its quotes and escapes
+	raw          string // as it is written
 	quoted       bool
 	offset       int // in bytes
 	line, column int // from 1; columns in characters
@@ -22,7 +23,7 @@ func tokens(text string) (found []token) {
 		n, keep := tokenLen(text[at:])
 		piece := text[at : at+n]
 		if keep {
-			t := token{text: piece, offset: at, line: line, column: column}
+			t := token{text: piece, raw: piece, offset: at, line: line, column: column}
 			if piece[0] == '"' {
 				t.text, t.quoted = unquote(piece), true
 			}

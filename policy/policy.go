@@ -35,7 +35,7 @@ func New(rules Rules) (*Policy, error) {
 		rules.Policies = Shipped()
 	}
 	clients, problems := checkClients(rules.Clients)
-	p := &Policy{clients: clients, digest: rules.digest()}
+	p := &Policy{clients: clients, digest: rules.Digest()}
 	compiled, faults := compile(rules.Policies, namesOf(rules.Clients))
 	p.rules, problems = compiled, append(problems, faults...)
 	problems = append(problems, p.limit(rules)...)
@@ -60,8 +60,12 @@ func namesOf(clients []Client) map[string]bool {
 // as it was written.
 func (p *Policy) Digest() string { return p.digest }
 
-// digest is over every byte that officers approved; the order in which clients and documents are listed is no part of it.
-func (r Rules) digest() string {
+// Digest is that of the policy of r, which need not be one that this program can decide by. It is over every byte that officers approved; the
+// order in which clients and documents are listed is no part of it.
+func (r Rules) Digest() string {
+	if len(r.Policies) == 0 {
+		r.Policies = Shipped()
+	}
 	var parts []string
 	for _, c := range r.Clients {
 		c.KeySets = slices.Sorted(slices.Values(c.KeySets))

@@ -45,7 +45,7 @@ func (s view) mayDecide(ctx context.Context, caller policy.Caller, op policy.Ope
 	if !grant.Allows(op, "") {
 		return custody.Caller{}, errNoGrant
 	}
-	return custody.Caller{Client: caller.Name(), Role: caller.Role(), Policy: grant.Policy(), Revision: s.keys.revision}, nil
+	return custody.Caller{Client: caller.Name(), Role: s.keys.policy.Role(caller), Policy: grant.Policy(), Revision: s.keys.revision}, nil
 }
 
 // ProposeChange asks the other officers for a change.

@@ -100,7 +100,7 @@ func (s *Signer) recordFrame(ctx context.Context, v view, caller policy.Caller, 
 		if err != nil {
 			return 0, store.ErrRevision
 		}
-		e.Policy = grant.Policy()
+		e.Policy, e.Role = grant.Policy(), v.keys.policy.Role(caller)
 	}
 	return 0, store.ErrRevision
 }

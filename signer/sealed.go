@@ -248,6 +248,7 @@ func (s *Signer) LatestCheckpoint(ctx context.Context, caller policy.Caller) (c 
 func (s *Signer) ExportEntries(ctx context.Context, caller policy.Caller, q audit.Query, from uint64) (
 	export func(ctx context.Context, yield func(SealedEntry) error) error, err error,
 ) {
+	seen := s.Revision()
 	look, err := s.looking(ctx)
 	if err != nil {
 		return nil, err
@@ -269,12 +270,27 @@ func (s *Signer) ExportEntries(ctx context.Context, caller policy.Caller, q audi
 	}
 	return func(ctx context.Context, yield func(SealedEntry) error) error {
 		return s.sealed.Each(ctx, from, c.Size, func(index uint64, line []byte, e audit.Entry) error {
+			if now := s.Revision(); now != seen { // officers may have suspended the caller
+				if v, err = s.seeAgain(ctx, caller, policy.ExportEntries, q.KeySet); err != nil {
+					return err
+				}
+				seen = now
+			}
 			if !q.Matches(e) || !v.sees(e) {
 				return nil
 			}
 			return yield(SealedEntry{index, line})
 		})
 	}, nil
+}
+
+// seeAgain is see for a look that goes on, by the policy that is the newest now.
+func (s *Signer) seeAgain(ctx context.Context, caller policy.Caller, op policy.Operation, asked string) (sight, error) {
+	look, err := s.looking(ctx)
+	if err != nil {
+		return sight{}, err
+	}
+	return look.see(ctx, caller, op, asked)
 }
 
 // filters are the words of a query, by their fields in a request.

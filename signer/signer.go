@@ -58,6 +58,7 @@ type Signer struct {
 	current atomic.Pointer[snapshot] // never nil
 	reload  func(context.Context) error
 	office  *custody.Office // nil: none
+	newest  together        // reads the catalogue for callers who are not known
 }
 
 // service is what of a Signer does not change.
@@ -125,23 +126,7 @@ type KeyUsed struct {
 	Boundary string
 }
 
-// Identify finds the caller among the names of a verified client certificate; none is recorded and refused.
-func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, error) {
-	return withKeys(ctx, s, func(s view) (policy.Caller, error) {
-		caller, err := s.keys.policy.Identify(names)
-		if err == nil {
-			return caller, nil
-		}
-		if failed := s.record(ctx, audit.Entry{
-			Event: identifyEvent, Outcome: outcomeDenied, Detail: fmt.Sprintf("%v: %q", err, names), Policy: s.keys.policy.Digest(),
-		}); failed != nil {
-			return caller, failed
-		}
-		return caller, err
-	})
-}
-
-// Refuse records a caller who was refused for his certificate, before anybody asked who he is.
+// Refuse records a caller who was refused for his certificate, or for the names in it.
 func (s *Signer) Refuse(ctx context.Context, names []string, reason string) error {
 	_, err := withKeys(ctx, s, func(s view) (struct{}, error) {
 		return struct{}{}, s.record(ctx, audit.Entry{
@@ -213,7 +198,7 @@ var errNoGrant = errors.New("bug: an operation was called without its grant")
 func (s view) entry(caller policy.Caller, grant policy.Grant, op policy.Operation, e audit.Entry) audit.Entry {
 	e.Time = s.now()
 	e.Event = audit.Event(op)
-	e.Client, e.Role, e.Policy = caller.Name(), caller.Role(), grant.Policy()
+	e.Client, e.Role, e.Policy = caller.Name(), s.keys.policy.Role(caller), grant.Policy()
 	return e
 }
 

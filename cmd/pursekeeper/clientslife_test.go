@@ -156,10 +156,7 @@ func (i *institution) suspended(nodes []*served, denied func(name, why string)) 
 	out := i.as("alice", "client", "suspend", "platform", "--reason", "its certificate was stolen")
 	require.Contains(i, out, "Suspend a client, at once and without approvals")
 	require.Regexp(i, `(?m)^[0-9a-f]{32}  APPLIED   client\.suspend +by alice: at once`, out)
-	refused := ask("after").GetError()
-	require.Equal(i, "permission_denied", refused.GetCode())
-	require.Contains(i, refused.GetMessage(), "client platform is suspended")
-	require.NoError(i, stream.CloseRequest())
+	i.refusedInStream(stream)
 	denied("platform", "client platform is suspended")
 	require.Regexp(i, `platform +platform .* SUSPENDED`, i.as("bob", "client", "list"))
 
@@ -175,6 +172,25 @@ func (i *institution) suspended(nodes []*served, denied func(name, why string)) 
 	status, out = run(i.T, []string{"client", "suspend", "bob", "--reason", "x", "--server", i.server, "--tls", i.path("tls"), "--as", "alice"})
 	require.Equal(i, 1, status)
 	require.Contains(i, out, "refused, OFFICERS_FEW")
+}
+
+// refusedInStream: what a suspended client sends next is refused, and its stream ends, at the latest with the message after that.
+func (i *institution) refusedInStream(stream *connect.BidiStreamForClientSimple[v1.TransactRequest, v1.TransactResponse]) {
+	i.Helper()
+	for range 2 {
+		_ = stream.Send(&v1.TransactRequest{Ref: "after", Request: &v1.TransactRequest_ListTransactions{
+			ListTransactions: &v1.ListTransactionsRequest{KeySet: "gd"},
+		}}) // it may have ended
+		answer, err := stream.Receive()
+		if err != nil {
+			require.Equal(i, connect.CodePermissionDenied, connect.CodeOf(err), "%v", err)
+			require.ErrorContains(i, err, "client platform is suspended")
+			return
+		}
+		require.Equal(i, "permission_denied", answer.GetError().GetCode())
+		require.Contains(i, answer.GetError().GetMessage(), "client platform is suspended")
+	}
+	require.Fail(i, "the stream goes on")
 }
 
 // resumed: a client comes back by the quorum alone.

@@ -176,3 +176,16 @@ func TestPolicyCheckOfAConfiguration(t *testing.T) {
 	assert.Equal(t, 1, status)
 	assert.Contains(t, out, `has no clients, its officers decide on the rules: "pursekeeper policy show --out FOLDER" writes those in force`)
 }
+
+// What is allowed by the policies may be above a limit: it is said, or "allowed" would be read as more than it is.
+func TestPolicyExplainNamesLimits(t *testing.T) {
+	dir := rulesFolder(t, map[string]string{"limits.yaml": "limits:\n  - {name: one, per: transaction, maxFen: 500}\n  - {name: ed, per: card, period: day, purses: [ED], maxFen: 600}\n"})
+	file := filepath.Join(t.TempDir(), "request.json")
+	text := `{"client": "gd", "operation": "AuthorizeLoad", "keySet": "gd-purse", "amountFen": 501, "purse": "EP", "terminal": "112233445566"}`
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	status, out := run(t, []string{"policy", "explain", file, dir})
+	require.Zero(t, status, out)
+	assert.True(t, strings.HasPrefix(out, "allowed\n"), out)
+	assert.Contains(t, out, "limit one: AuthorizeLoad, per transaction: at most 500 fen: it is held against this where the transaction is recorded, and may refuse it there\n")
+	assert.NotContains(t, out, "limit ed")
+}

@@ -78,6 +78,9 @@ func showExplanation(p *policy.Policy, asked policy.Asked, e policy.Explanation)
 	for _, id := range e.Late {
 		fmt.Printf("%s is late: it was judged on the totals of the request as written, and is judged on the real ones where the transaction is recorded\n", id)
 	}
+	for _, l := range e.Limits {
+		fmt.Printf("limit %s: it is held against this where the transaction is recorded, and may refuse it there\n", l)
+	}
 	for _, i := range p.Implications([]string{asked.KeySet}) {
 		if e.Allowed && i.Client == asked.Client && policy.Oracle(asked.Command) {
 			fmt.Printf("%v\n", i)

@@ -34,6 +34,9 @@ func (c *changeProposeCmd) policyOf(ctx context.Context) (change custody.PolicyC
 	if err != nil {
 		return change, err
 	}
+	if note := otherClients(wanted, now); note != "" {
+		fmt.Println(note)
+	}
 	before, after := texts(now.Policies), texts(wanted.Policies)
 	for _, d := range wanted.Policies { // in the order of their names
 		if text, there := before[d.Name]; !there || text != d.Text {
@@ -59,6 +62,14 @@ func (c *changeProposeCmd) policyOf(ctx context.Context) (change custody.PolicyC
 		return change, fmt.Errorf("%s: documents and limits are those in force already (clients are changed by client.add and its like)", c.Dir)
 	}
 	return change, nil
+}
+
+// otherClients says that a folder has other clients than there are: what was checked and tested with it is another thing than what is proposed.
+func otherClients(wanted, now policy.Rules) string {
+	if len(wanted.Clients) == 0 || (policy.Rules{Clients: wanted.Clients}).Digest() == (policy.Rules{Clients: now.Clients}).Digest() {
+		return ""
+	}
+	return fmt.Sprintf("NOTE: %s of the folder is not the list in force, and no part of what is proposed: clients are changed by client.add and its like", folder.ClientsFile)
 }
 
 func texts(documents []policy.Document) map[string]string {

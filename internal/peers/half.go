@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFile is the most that is read of one file, in bytes: a list with half a million revoked certificates is smaller.
@@ -67,7 +69,7 @@ func (h *half[T]) look(before *T, now time.Time, atOnce bool) (taken *T, news bo
 }
 
 func readFile(path string) (content []byte, mode fs.FileMode, err error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // to open a pipe would wait for its writer, and nothing would be looked at again
 	if err != nil {
 		return nil, 0, err
 	}
@@ -75,6 +77,9 @@ func readFile(path string) (content []byte, mode fs.FileMode, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s: expected a regular file", path)
 	}
 	content, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(content) > maxFile {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/pursekeeper/pursekeeper/audit"
 )
@@ -46,6 +48,9 @@ func TestFilesThatAreRefused(t *testing.T) {
 		"no authority":          {func(d *desk) { d.write(d.files.ClientCA, []byte("none\n")) }, "ca.crt holds no certificate in PEM"},
 		"authority cut off":     {func(d *desk) { cutSecond(d, d.files.ClientCA, certificates(newAuthority(t, "other").cert)) }, "not written to its end"},
 		"key among authorities": {func(d *desk) { d.write(d.files.ClientCA, privateKey(t, newKey(t))) }, `holds a "PRIVATE KEY", expected certificate in PEM`},
+		"a pipe": {func(d *desk) {
+			require.NoError(t, errors.Join(os.Remove(d.files.CRL), unix.Mkfifo(d.files.CRL, 0o600)))
+		}, "ca.crl: expected a regular file"},
 		"half a list":           {func(d *desk) { halve(d, d.files.CRL) }, "was not written to its end"},
 		"second list cut off":   {func(d *desk) { cutSecond(d, d.files.CRL, newAuthority(t, "other").list(1, nil)) }, "was not written to its end"},
 		"half a list in DER":    {func(d *desk) { b, _ := pem.Decode(d.root.list(1, nil)); d.write(d.files.CRL, b.Bytes[:100]) }, "ca.crl list 1: "},

@@ -26,8 +26,11 @@ const (
 	documentExt = ".cedar"
 )
 
-// LimitsDocument is the name of the document of limits.
-const LimitsDocument = "limits"
+// LimitsDocument is the name of the document of limits, and clientsDocument that of the list of clients in a policy.Problem.
+const (
+	LimitsDocument  = "limits"
+	clientsDocument = "clients"
+)
 
 // Read reads a folder. What the texts say is judged by policy.New, not here. A file that is none of the above is an error: a document
 // with a misspelt ending must not be left out unseen. So is a folder without a document.
@@ -48,6 +51,8 @@ func Read(dir string) (r policy.Rules, err error) {
 		case name == LimitsFile:
 			r.Limits = &policy.Document{Name: LimitsDocument}
 			r.Limits.Text, err = text(path)
+		case isDocument && (document == clientsDocument || document == LimitsDocument):
+			err = fmt.Errorf("%s: a document of policies has another name than the list of clients and the limits", path)
 		case isDocument:
 			d := policy.Document{Name: document}
 			d.Text, err = text(path)
@@ -67,6 +72,9 @@ func Read(dir string) (r policy.Rules, err error) {
 
 func text(path string) (string, error) {
 	data, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(data)) == "" {
+		return "", fmt.Errorf("%s: is empty: remove the file, if there is to be no such document", path)
+	}
 	return string(data), err
 }
 
@@ -109,7 +117,7 @@ func Locate(dir string, err error) error {
 	located := &policy.Invalid{}
 	for _, p := range invalid.Problems {
 		switch p.Document {
-		case "clients":
+		case clientsDocument:
 			p.Document = filepath.Join(dir, ClientsFile)
 		case LimitsDocument:
 			p.Document = filepath.Join(dir, LimitsFile)

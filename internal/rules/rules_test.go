@@ -48,6 +48,10 @@ func TestFoldersThatAreRefused(t *testing.T) {
 		_, err := Read(folder(t, map[string]string{"a.cedar": permitAll, name: ""}))
 		require.ErrorContains(t, err, want)
 	}
+	for name, text := range map[string]string{"limits.cedar": permitAll, "clients.cedar": permitAll, LimitsFile: "", "b.cedar": " \n"} {
+		_, err := Read(folder(t, map[string]string{"a.cedar": permitAll, name: text}))
+		require.ErrorContains(t, err, name+": ") // an empty file of limits must not become a proposal to remove them
+	}
 	dir := folder(t, map[string]string{"a.cedar": permitAll})
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "b.cedar"), 0o700))
 	_, err := Read(dir)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 )
 
@@ -21,9 +22,14 @@ type Document struct {
 	body ast.Node
 }
 
-// Parse refuses all but one document, and a key that is written twice.
-func Parse(data []byte) (Document, error) {
-	file, err := parser.ParseBytes(data, 0)
+// Parse refuses all but one document, a key that is written twice, and what is nested deeper than a person writes.
+func Parse(data []byte) (_ Document, err error) {
+	defer protect(&err)
+	tokens := lexer.Tokenize(string(data))
+	if err := deep(tokens); err != nil {
+		return Document{}, err
+	}
+	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		return Document{}, err
 	}
@@ -37,17 +43,23 @@ func Parse(data []byte) (Document, error) {
 }
 
 // Decode fills the struct that into points to, by its yaml tags. The problems are all unknown fields and all numbers that YAML reads as something else than is written,
-// and the first value that has the wrong type.
+// tags, anchors and aliases, and the first value that has the wrong type.
 func (d Document) Decode(into any) []Problem {
-	problems := unknown(d.body, reflect.TypeOf(into), "")
-	ast.Walk(numbers{&problems}, d.body)
-	if len(problems) > 0 {
-		return problems
-	}
-	if err := yaml.NodeToValue(d.body, into, yaml.Strict()); err != nil {
+	problems, err := d.decode(into)
+	if err != nil {
 		return []Problem{Syntax(err)}
 	}
-	return nil
+	return problems
+}
+
+func (d Document) decode(into any) (problems []Problem, err error) {
+	defer protect(&err)
+	problems = unknown(d.body, reflect.TypeOf(into), "")
+	ast.Walk(numbers{&problems}, d.body)
+	if len(problems) > 0 {
+		return problems, nil
+	}
+	return nil, yaml.NodeToValue(d.body, into, yaml.Strict())
 }
 
 // Syntax is an error of the YAML library, without the excerpt of the file that it likes to show.
@@ -126,7 +138,8 @@ func join(field, name string) string {
 	return field + "." + name
 }
 
-// numbers finds the numbers that are not written as what they are read as: 012345 is octal to YAML, 1_2 is twelve, and 1.5 would
+// numbers finds what is not written as what it is read as. Tags, anchors and aliases make a value of another one that stands elsewhere, or of
+// another kind. Of numbers, 012345 is octal to YAML, 1_2 is twelve, and 1.5 would
 // lose its half. In a configuration full of hex digits each is a text whose quotes were forgotten. It is not repeated in the
 // problem: it may be a PIN in the wrong place.
 type numbers struct{ problems *[]Problem }
@@ -135,6 +148,8 @@ var plain = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
 func (v numbers) Visit(node ast.Node) ast.Visitor {
 	switch node.(type) {
+	case *ast.TagNode, *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
+		*v.problems = append(*v.problems, Problem{"", node.GetToken().Position.Line, "has a tag, an anchor or an alias: write the value out"})
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		token := node.GetToken()
 		if !plain.MatchString(token.Value) {

@@ -186,6 +186,27 @@ func TestFewerSlotsWhileOthersAreAbout(t *testing.T) {
 	})
 }
 
+// Who waits is about, however long ago it came: a flood that took it for gone would have every slot that gets free.
+func TestWhoWaitsLongIsAbout(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		q := newQueue(t, Config{Slots: 2, Shared: 1})
+		flood := []*work{begin(t, q, "flood", 1), begin(t, q, "flood", 1), begin(t, q, "flood", 1), begin(t, q, "flood", 1)}
+		patient := begin(t, q, "patient", 1)
+		time.Sleep(2 * lately)
+		flood = append(flood, begin(t, q, "flood", 1))
+		for range 2 {
+			require.True(t, flood[0].has())
+			flood[0].end(t)
+			flood = flood[1:]
+		}
+		require.True(t, patient.has(), "it waits, and another has had more")
+		patient.end(t)
+		for _, w := range flood {
+			w.end(t)
+		}
+	})
+}
+
 func TestBounds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		q := newQueue(t, Config{Slots: 4, Clients: map[string]Limits{
@@ -219,6 +240,18 @@ func TestBounds(t *testing.T) {
 		assert.Equal(t, 5*time.Second/2, refused.After)
 		begin(t, q, "another", 1).end(t)
 	})
+}
+
+// The least of rates is a rate.
+func TestARateOfNextToNothing(t *testing.T) {
+	q := newQueue(t, Config{Slots: 1, Default: Limits{Queue: 9, Rate: 1e-300}})
+	p, err := q.Enter("slow")
+	require.NoError(t, err)
+	defer p.Leave()
+	var refused *Refused
+	_, err = q.Enter("slow")
+	require.ErrorAs(t, err, &refused)
+	assert.Greater(t, refused.After, 24*time.Hour)
 }
 
 // A stream is slowed down to its client's rate.

@@ -60,7 +60,8 @@ func (c *client) wait(now time.Time) time.Duration {
 	if c.fill(now); c.tokens >= 1 {
 		return 0
 	}
-	return time.Duration((1 - c.tokens) / c.limits.Rate * float64(time.Second))
+	const longest = 365 * 24 * time.Hour // of a rate that is next to none: more than a Duration would be none
+	return time.Duration(min((1-c.tokens)/c.limits.Rate, longest.Seconds()) * float64(time.Second))
 }
 
 // spend takes tokens, also such as are not there yet.

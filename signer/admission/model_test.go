@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"context"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -178,4 +180,51 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	require.Zero(t, q.held)
 	require.Empty(t, q.line)
+}
+
+// The same while callers leave at any moment, also at that at which they get their slot: no slot and no place is lost.
+func TestManyLeaveAtOnce(t *testing.T) {
+	q := newQueue(t, Config{Slots: 2, Default: Limits{Queue: 1000}})
+	done := make(chan error)
+	const each = 300
+	for _, name := range []string{"a", "b", "c"} {
+		for n := range 4 {
+			go func() {
+				for i := range each {
+					p, err := q.Enter(name)
+					if err != nil {
+						done <- err
+						return
+					}
+					ctx, leave := context.WithCancel(t.Context())
+					go func() {
+						for range (i * (n + 1)) % 40 {
+							runtime.Gosched()
+						}
+						leave()
+					}()
+					if p.Wait(ctx, 1) == nil {
+						runtime.Gosched()
+						if i%2 == 0 {
+							p.Done()
+						}
+					}
+					p.Leave()
+				}
+				done <- nil
+			}()
+		}
+	}
+	for range 12 {
+		require.NoError(t, <-done)
+	}
+	require.Zero(t, q.held)
+	require.Empty(t, q.line)
+	left := uint64(0)
+	for _, c := range q.clients {
+		require.Zero(t, c.outside+c.held+c.count.waiting)
+		require.Nil(t, c.first)
+		left += c.count.left
+	}
+	require.NotZero(t, left, "nobody left while he waited")
 }

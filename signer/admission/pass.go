@@ -199,7 +199,17 @@ func (q *Queue) may(c *client, now time.Time) bool {
 	case q.held < q.shared && c.held < q.slots-q.slots/4:
 		return true
 	}
-	return q.about.alone(c.name, now)
+	return q.onlyOne(c) && q.about.alone(c.name, now)
+}
+
+// onlyOne reports whether no other client waits: one that does is there, however long ago it came.
+func (q *Queue) onlyOne(c *client) bool {
+	for _, other := range q.line {
+		if other != c {
+			return false
+		}
+	}
+	return true
 }
 
 // grant gives a free slot to p, which is not in the line.

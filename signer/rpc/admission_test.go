@@ -1,7 +1,9 @@
 package rpc
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"slices"
@@ -167,7 +169,7 @@ func TestBatchesThatWaitOnOneConnection(t *testing.T) {
 	platform.approved(demoLoad()) // the connection
 	var senders sync.WaitGroup
 	for range batchesWaiting {
-		senders.Go(func() { assert.Equal(t, http.StatusOK, platform.post1(t, verifyTacs, body)) })
+		senders.Go(func() { assert.Equal(t, http.StatusOK, platform.post1(t.Context(), t, verifyTacs, body)) })
 	}
 	require.Eventually(t, func() bool {
 		for _, s := range w.admission.batches.Stats() {
@@ -177,7 +179,7 @@ func TestBatchesThatWaitOnOneConnection(t *testing.T) {
 		}
 		return false
 	}, 30*time.Second, time.Millisecond)
-	assert.Equal(t, http.StatusTooManyRequests, platform.post1(t, verifyTacs, body))
+	assert.Equal(t, http.StatusTooManyRequests, platform.post1(t.Context(), t, verifyTacs, body))
 	platform.approved(demoLoad()) // batches hold none of the slots of requests
 	for _, pass := range held {
 		pass.Leave()
@@ -188,4 +190,31 @@ func TestBatchesThatWaitOnOneConnection(t *testing.T) {
 			assert.Zero(t, s.Held+s.Waiting, "%v", s)
 		}
 	}
+}
+
+// The rest of a batch that is too long may never come: it is refused before it has a slot, which others wait for.
+func TestABatchThatIsTooLongHoldsNoSlot(t *testing.T) {
+	w := newWorld(t)
+	platform := w.as("platform")
+	for _, kind := range []string{"application/proto", "application/json", "application/grpc"} {
+		rest, body := io.Pipe()
+		defer body.Close() //nolint:errcheck // a pipe's
+		go func() { _, _ = body.Write(make([]byte, MaxBatchRequest+2<<10)) }()
+		ctx, cancel := context.WithTimeout(t.Context(), readTimeout/2)
+		defer cancel()
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, platform.base+verifyTacs, rest)
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", kind)
+		response, err := platform.http.Do(request)
+		require.NoError(t, err, kind)
+		require.NoError(t, response.Body.Close())
+		if kind != "application/grpc" {
+			assert.Equal(t, http.StatusTooManyRequests, response.StatusCode)
+		}
+	}
+	for _, s := range w.admission.batches.Stats() {
+		assert.Zero(t, s.Admitted, "%v", s)
+	}
+	assert.EqualValues(t, 3, w.counted("pursekeeper_requests_total", "resource_exhausted", "VerifyTacs", ""))
+	assert.Contains(t, w.logs.String(), `"msg":"request refused unread","method":"VerifyTacs","client":"platform","code":"resource_exhausted"`)
 }

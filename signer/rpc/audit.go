@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	exportsAtOnce = 2         // of all clients: each keeps a core busy, so that a client has exportsOfClient at most
-	exportChunk   = 128 << 10 // bytes of one message of an export, and what one entry is more
+	exportsAtOnce = 2                // of all clients: each keeps a core busy, so that a client has exportsOfClient at most
+	exportPause   = 10 * time.Second // after which one more is worth a try: the others run for as long as they do
+	exportChunk   = 128 << 10        // bytes of one message of an export, and what one entry is more
 )
 
 var errExports = errors.New("as many exports run as may; try again later")
@@ -83,7 +84,7 @@ func (s *service) ExportEntries(ctx context.Context, m *v1.ExportEntriesRequest,
 			return nil, err
 		}
 		if running, err = s.admission.exports.Enter(callerOf(ctx).Name()); err != nil || !running.Try(1) {
-			return nil, connect.NewError(connect.CodeResourceExhausted, errExports)
+			return nil, again(errExports, exportPause)
 		}
 		export, err = s.signer.ExportEntries(ctx, callerOf(ctx), query, from)
 		return nil, err

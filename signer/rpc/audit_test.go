@@ -247,6 +247,9 @@ func TestExportsAreBounded(t *testing.T) {
 	for _, caller := range []caller{auditor, third} {
 		_, err := w.export(caller, nil)
 		require.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "%v", err)
+		var coded *connect.Error
+		require.ErrorAs(t, err, &coded)
+		assert.Equal(t, "10", coded.Meta().Get(retryAfter))
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.end() }()

@@ -152,10 +152,7 @@ func (s *service) ListOfficers(ctx context.Context, _ *v1.ListOfficersRequest) (
 }
 
 func writeRules(rules policy.Rules) *v1.Rules {
-	m := &v1.Rules{}
-	if compiled, err := policy.New(rules); err == nil {
-		m.Digest = compiled.Digest()
-	}
+	m := &v1.Rules{Digest: rules.Digest()}
 	for _, c := range rules.Clients {
 		m.Clients = append(m.Clients, &v1.RuleClient{
 			Name: c.Name, Identity: c.Identity, Role: string(c.Role), KeySets: c.KeySets, Suspended: c.Suspended,

@@ -177,7 +177,9 @@ func TestLargeRequests(t *testing.T) {
 		if http2 {
 			assert.Equal(t, connect.CodeResourceExhausted, connect.CodeOf(err), "%v", err)
 		}
-		assert.Equal(t, "resource_exhausted", platform.bomb(t).code())
+		bomb := platform.bomb(t)
+		assert.Equal(t, "resource_exhausted", bomb.code())
+		assert.Contains(t, bomb.message(), "it is not unpacked further")
 	}
 	assert.Empty(t, w.attempts())
 	w.as("platform").approved(demoLoad())

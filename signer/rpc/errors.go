@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -50,7 +51,7 @@ func wire(err error) *connect.Error {
 	case errors.Is(err, signer.ErrNoOffice):
 		return connect.NewError(connect.CodeFailedPrecondition, signer.ErrNoOffice)
 	case errors.Is(err, hsm.ErrBusy):
-		return connect.NewError(connect.CodeResourceExhausted, errors.New("the token has more callers waiting than it may; try again"))
+		return again(errors.New("the token has more callers waiting than it may; try again"), time.Second)
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, hsm.ErrPINLatched):
 		return connect.NewError(connect.CodeUnavailable, errors.New("the token is away; nothing was signed"))
 	case errors.Is(err, store.ErrUnavailable):

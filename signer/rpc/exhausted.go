@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/signer/admission"
 )
 
@@ -18,9 +20,13 @@ const retryAfter = "Retry-After"
 
 // exhausted is the error on the wire of what admission refused.
 func exhausted(refused *admission.Refused) *connect.Error {
-	coded := connect.NewError(connect.CodeResourceExhausted, refusedError{refused})
-	seconds := int64((refused.After + time.Second - 1) / time.Second)
-	coded.Meta().Set(retryAfter, strconv.FormatInt(max(seconds, 1), 10))
+	return again(refusedError{refused}, refused.After)
+}
+
+// again is resource_exhausted, with the time after which it may be worth another try: rounded up to seconds, and at least one.
+func again(why error, after time.Duration) *connect.Error {
+	coded := connect.NewError(connect.CodeResourceExhausted, why)
+	coded.Meta().Set(retryAfter, strconv.FormatInt(max(int64(math.Ceil(after.Seconds())), 1), 10))
 	return coded
 }
 
@@ -57,11 +63,14 @@ func (r *floods) count(client string, now time.Time) int {
 }
 
 // refuseBusy answers what admission refused, as cheaply as can be: its body stays unread, the record and mostly the log hear nothing of it.
-func (s *service) refuseBusy(w http.ResponseWriter, r *http.Request, write *connect.ErrorWriter, method string, err error) {
-	coded := wire(err)
-	s.metrics.requests.WithLabelValues(method, coded.Code().String(), "").Inc()
+// Other errors are those of a batch that did not come whole, or in time to a slot.
+func (s *service) refuseBusy(w http.ResponseWriter, r *http.Request, write *connect.ErrorWriter, caller policy.Caller, err error) {
+	coded, method := wire(err), s.methodAt(r.URL.Path)
 	var refused *admission.Refused
-	if errors.As(err, &refused) {
+	if !errors.As(err, &refused) {
+		s.unread(r, caller, coded.Code().String(), err)
+	} else {
+		s.metrics.requests.WithLabelValues(method, coded.Code().String(), "").Inc()
 		if n := s.floods.count(refused.Client, time.Now()); n > 0 {
 			s.log.LogAttrs(r.Context(), slog.LevelWarn, "requests refused", slog.String("client", refused.Client), slog.String("method", method),
 				slog.String("bound", refused.Bound.String()), slog.Float64("limit", refused.Limit), slog.Int("requests", n))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -23,7 +24,7 @@ type arrival struct {
 	read   bool // its message was read, and the handler accounts for it
 	passes passes
 
-	trusted func(context.Context) error // judges the certificate again; nil outside a server
+	trusted func(context.Context) error // judges the certificate, and whether the client is one still, again; nil outside a server
 
 	control *http.ResponseController // of its time limits; nil outside a server
 }
@@ -38,7 +39,7 @@ func arrivalOf(ctx context.Context) *arrival {
 // callerOf returns the caller of a request; the zero Caller, whom the policy knows nothing of, when there is none.
 func callerOf(ctx context.Context) policy.Caller { return arrivalOf(ctx).caller }
 
-// stillTrusted judges the caller's certificate in the middle of a stream.
+// stillTrusted judges the caller's certificate, and whether he is a client that is not suspended, in the middle of a stream.
 func (a *arrival) stillTrusted(ctx context.Context) error {
 	if a.trusted == nil {
 		return nil
@@ -68,12 +69,12 @@ func (s *service) identified(next http.Handler) http.Handler {
 			return
 		}
 		a := &arrival{caller: caller, control: http.NewResponseController(w)}
-		a.trusted = func(ctx context.Context) error { return s.trusted(ctx, r) }
+		a.trusted = func(context.Context) error { _, err := s.identify(r); return err }
 		method := s.methodAt(r.URL.Path)
 		err = s.admit(r, a, method)
 		defer a.passes.leave()
 		if err != nil {
-			s.refuseBusy(w, r, refuse, method, err)
+			s.refuseBusy(w, r, refuse, caller, err)
 			return
 		}
 		ctx := hsm.WithCaller(context.WithValue(r.Context(), arrivalKey{}, a), caller.Name())
@@ -91,35 +92,50 @@ func (s *service) admit(r *http.Request, a *arrival, method string) (err error) 
 		return err
 	}
 	if r.Body, err = buffered(r.Body, r.ContentLength); err != nil {
-		return connect.NewError(connect.CodeInvalidArgument, errBody)
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
 	defer cancel()
 	return a.passes.batch.Wait(ctx, 1)
 }
 
-var errBody = errors.New("the request's body did not come whole")
+// Of the body of a batch.
+var (
+	errBody     = errors.New("the request's body did not come whole")
+	errLongBody = fmt.Errorf("the request is longer than it may be, %d bytes", MaxBatchRequest)
+)
 
-// buffered is a body that has been read as far as a batch may be long: the rest, of one that is longer, is left to who refuses it.
-// length is what the caller says, below 0 nothing.
+// buffered is a body that has been read to its end; one that is longer than a batch may be is refused here, before it has a slot, for its rest
+// may never come. length is what the caller says, below 0 nothing.
 func buffered(body io.ReadCloser, length int64) (io.ReadCloser, error) {
 	const most = MaxBatchRequest + 1<<10 // with what gRPC puts before a message
 	var read bytes.Buffer
 	read.Grow(int(min(max(length, 0), most)) + bytes.MinRead)
-	if _, err := io.CopyN(&read, body, most); err != nil && !errors.Is(err, io.EOF) {
-		return body, err
+	switch n, err := io.CopyN(&read, body, most+1); {
+	case n > most:
+		return body, connect.NewError(connect.CodeResourceExhausted, errLongBody)
+	case !errors.Is(err, io.EOF):
+		return body, connect.NewError(connect.CodeInvalidArgument, errBody)
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(&read, body), body}, nil
+	}{&read, body}, nil
 }
 
+// identify finds who calls. A refusal is recorded; but of one certificate, for one reason, once in a while only: who is no client, or was
+// suspended, has no bounds in admission, and is not to fill the record.
 func (s *service) identify(r *http.Request) (policy.Caller, error) {
 	if err := s.trusted(r.Context(), r); err != nil {
 		return policy.Caller{}, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.timeout) // a refusal is recorded
-	defer cancel()
-	return s.signer.Identify(ctx, names(r.TLS.VerifiedChains[0][0]))
+	certificate := r.TLS.VerifiedChains[0][0]
+	caller, err := s.signer.Identify(r.Context(), names(certificate))
+	var denied *policy.Denied
+	if errors.As(err, &denied) {
+		if failed := s.recordRefusal(r.Context(), certificate, denied.Reason, denied.Reason); failed != nil {
+			return caller, failed
+		}
+	}
+	return caller, err
 }

@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,6 +196,43 @@ func TestIdentityIsAName(t *testing.T) {
 	}
 	assert.Empty(t, w.attempts())
 	assert.Contains(t, w.logs.String(), `"msg":"request refused unread","method":"GetTransaction","client":"","code":"permission_denied"`)
+}
+
+// Who is no client may ask as often as he likes, on connections as he likes: one refusal is in the record. A certificate with more names than an
+// entry has room for is refused as any other.
+func TestWhoIsNoClientDoesNotFillTheRecord(t *testing.T) {
+	odd := newOddAuthority(t)
+	w := newWorld(t, func(s *setup) {
+		s.cas = []*x509.Certificate{odd.certificate}
+		s.clients = append(s.clients, policy.Client{
+			Name: "gone", Identity: devpki.Identity("gone"), Role: policy.Platform, KeySets: []string{"demo"}, Suspended: true,
+		})
+	})
+	many := func(c *x509.Certificate) {
+		for i := range 350 {
+			c.DNSNames = append(c.DNSNames, fmt.Sprintf("%d.%s.example", i, strings.Repeat("a", 60)))
+			c.URIs = append(c.URIs, &url.URL{Scheme: "spiffe", Host: strings.Repeat("b", 60), Path: fmt.Sprint("/", i)})
+		}
+	}
+	for says, config := range map[string]*tls.Config{
+		"names no client":          w.tlsAs("nobody"),
+		"client gone is suspended": w.tlsAs("gone"),
+		"certificate names no":     w.tlsWith(odd.issue("", many)),
+	} {
+		before := len(w.entries())
+		for range 2 {
+			caller := w.dial(config, true)
+			for range 10 {
+				r := caller.post(getTransaction, fields{"transactionId": demoID})
+				require.Equal(t, "permission_denied", r.code(), "%v", r.body)
+				require.Contains(t, r.message(), says)
+			}
+		}
+		after := w.entries()[before:]
+		require.Len(t, after, 1, says)
+		assert.Contains(t, after[0].Detail, says)
+	}
+	assert.EqualValues(t, 60, w.counted("pursekeeper_requests_total", "permission_denied", "GetTransaction", ""))
 }
 
 // Every connection proves its certificate anew: none is resumed.

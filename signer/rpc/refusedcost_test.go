@@ -19,10 +19,10 @@ func BenchmarkRefusedRequest(b *testing.B) {
 	c := w.as("platform")
 	body, err := proto.Marshal(newCards(b).deal())
 	require.NoError(b, err)
-	require.Equal(b, http.StatusOK, c.post1(b, authorizeLoad, body))
+	require.Equal(b, http.StatusOK, c.post1(b.Context(), b, authorizeLoad, body))
 	used := processTime()
 	for b.Loop() {
-		require.Equal(b, http.StatusTooManyRequests, c.post1(b, authorizeLoad, body))
+		require.Equal(b, http.StatusTooManyRequests, c.post1(b.Context(), b, authorizeLoad, body))
 	}
 	b.ReportMetric(float64(processTime()-used)/float64(b.N)/1e3, "cpu-µs/op")
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -118,6 +119,32 @@ func TestEveryMethodAndRole(t *testing.T) {
 		}
 	}
 	assert.Len(t, w.attempts(), len(attempts))
+}
+
+// The table of cases that is shipped says what this API does: each of its cells is the row's of TestEveryMethodAndRole, which asks the API itself.
+func TestTheShippedTableIsOfTheAPI(t *testing.T) {
+	allowed := map[string][]policy.Role{"ExportEntries": {policy.Auditor}} // TestExportsAreForAuditors
+	for path, row := range methodRows() {
+		allowed[path[strings.LastIndexByte(path, '/')+1:]] = row.allowed
+	}
+	seen := map[string]bool{}
+	cell := regexp.MustCompile(`(\w+): +(allow|deny)`)
+	for line := range strings.Lines(policy.ShippedCases()) {
+		row, cells, found := strings.Cut(line, ": ")
+		cells = strings.TrimSpace(cells)
+		if !found || !strings.HasPrefix(line, "    ") || !strings.HasPrefix(cells, "{") {
+			continue
+		}
+		operation, _, _ := strings.Cut(strings.TrimSpace(row), " ")
+		require.Contains(t, allowed, operation)
+		seen[operation] = true
+		roles := cell.FindAllStringSubmatch(cells, -1)
+		require.Len(t, roles, len(policy.Roles()), line)
+		for _, one := range roles {
+			assert.Equal(t, slices.Contains(allowed[operation], policy.Role(one[1])), one[2] == "allow", "%s of %s", row, one[1])
+		}
+	}
+	assert.Len(t, seen, len(allowed))
 }
 
 // ofNoKeySet reports whether the request of a method's row names none, and is about all that the caller may see, or about none.

@@ -83,6 +83,7 @@ func NewHandler(c Config) *Handler {
 	options := []connect.HandlerOption{
 		strictCodecs(),
 		connect.WithReadMaxBytes(MaxRequest),
+		unpackAtMost(MaxRequest),
 		batchLimit(),
 		connect.WithCompressMinBytes(compressFrom),
 		connect.WithInterceptors(connect.UnaryInterceptorFunc(s.observed)),

@@ -19,7 +19,7 @@ func batchLimit() connect.HandlerOption {
 		if spec.Procedure != pursekeeperv1connect.SignerServiceVerifyTacsProcedure {
 			return nil
 		}
-		return []connect.HandlerOption{connect.WithReadMaxBytes(MaxBatchRequest)}
+		return []connect.HandlerOption{connect.WithReadMaxBytes(MaxBatchRequest), unpackAtMost(MaxBatchRequest)}
 	})
 }
 

@@ -49,7 +49,7 @@ type stream struct {
 
 // Transact answers a stream of requests, each as its method alone would, in the order in which the answers are ready. It ends
 // when the caller has said all and has been sent all answers. When the service stops, what is in flight is answered first. A message that
-// comes after the caller's certificate was taken back ends the stream, and is not worked on.
+// comes after the caller's certificate was taken back, or he was suspended, ends the stream, and is not worked on.
 func (s *service) Transact(ctx context.Context, wire *connect.BidiStream[v1.TransactRequest, v1.TransactResponse]) error {
 	a := arrivalOf(ctx)
 	a.read = true

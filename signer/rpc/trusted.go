@@ -27,34 +27,35 @@ func (s *service) trusted(ctx context.Context, r *http.Request) error {
 	}
 	s.metrics.refused.WithLabelValues(string(refused.Reason)).Inc()
 	if refused.Reason != peers.NoPeer {
-		if err := s.recordRefusal(ctx, r.TLS.PeerCertificates[0], refused); err != nil {
+		if err := s.recordRefusal(ctx, r.TLS.PeerCertificates[0], string(refused.Reason), refused.Detail); err != nil {
 			return err
 		}
 	}
 	return connect.NewError(connect.CodeUnauthenticated, refused)
 }
 
-func (s *service) recordRefusal(ctx context.Context, certificate *x509.Certificate, refused *peers.Refused) error {
-	is, now := sha256.Sum256(certificate.Raw), time.Now()
+// recordRefusal records a refusal of a certificate for a reason, unless it has lately.
+func (s *service) recordRefusal(ctx context.Context, certificate *x509.Certificate, reason, detail string) error {
+	is, now := sha256.Sum256(append([]byte(reason+"\x00"), certificate.Raw...)), time.Now()
 	if !s.refused.begin(is, now) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout) // a caller who leaves does not keep it out of the record
 	defer cancel()
-	err := s.signer.Refuse(ctx, names(certificate), refused.Detail)
+	err := s.signer.Refuse(ctx, names(certificate), detail)
 	if err != nil {
 		s.refused.forget(is)
 	}
 	return err
 }
 
-// Of one certificate a refusal is recorded once in refusedAgain, and of no more than refusedAtMost in that time.
+// Of one certificate a refusal for one reason is recorded once in refusedAgain, and of no more than refusedAtMost in that time.
 const (
 	refusedAgain  = time.Hour
 	refusedAtMost = 1000
 )
 
-// refusedCertificates are the certificates whose refusal was recorded, and when. The zero value is ready.
+// refusedCertificates are the certificates, with the reason, whose refusal was recorded, and when. The zero value is ready.
 type refusedCertificates struct {
 	mu       sync.Mutex // guards recorded
 	recorded map[[sha256.Size]byte]time.Time

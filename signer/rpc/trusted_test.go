@@ -15,7 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
+	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/custody"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
+	"github.com/pursekeeper/pursekeeper/policy"
+	"github.com/pursekeeper/pursekeeper/store"
 )
 
 func withCRL(s *setup) { s.crl = true }
@@ -151,6 +155,38 @@ func TestARevokedCertificateEndsItsExport(t *testing.T) {
 	assert.Empty(t, got.lines)
 	assert.Equal(t, connect.CodeUnauthenticated, connect.CodeOf(got.err), "%v", got.err)
 	assert.Len(t, w.refusedCallers(), 1)
+}
+
+// A stream of a client that officers suspended ends with his next message: each would be a denial in the record, as fast as he sends.
+func TestASuspendedClientsStreamEnds(t *testing.T) {
+	w := newWorld(t)
+	stream := w.as("platform").open(connect.WithGRPC())
+	require.NoError(t, stream.Send(loadOf("before", demoMessage())))
+	answer, err := stream.Receive()
+	require.NoError(t, err)
+	require.Equal(t, demoMAC2, answer.GetAuthorizeLoad().GetMac2())
+	clients := testClients()
+	for i := range clients {
+		clients[i].Suspended = clients[i].Name == "platform"
+	}
+	rules, err := policy.New(policy.Rules{Clients: clients})
+	require.NoError(t, err)
+	require.NoError(t, w.store.Commit(t.Context(), store.Change{Custody: true, Decide: func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
+		now := p.Custody()
+		now.Revision++
+		now.Document, err = custody.Catalogue{Revision: now.Revision}.Encode()
+		return []audit.Entry{{Event: "Change", Time: time.Now(), Outcome: "APPLIED"}}, err
+	}}))
+	require.NoError(t, w.signer.Use(1, rules, testKeySets(t)))
+	entries := len(w.entries())
+	for range 10 {
+		if err := stream.Send(loadOf("after", demoMessage())); err != nil {
+			break // it ended already
+		}
+	}
+	_, err = stream.Receive()
+	require.Equal(t, connect.CodePermissionDenied, connect.CodeOf(err), "%v", err)
+	assert.Len(t, w.entries(), entries+1)
 }
 
 // An authority that is taken out takes its clients with it, also from connections that are open; they learn nothing at the handshake of a
