@@ -47,16 +47,18 @@ func OpenPostgres(ctx context.Context, p Postgres) (*Database, error) {
 	return begin(s, e), nil
 }
 
-// config is what every connection has in common. Passwords that the environment or a file in the home folder offers are not taken.
+// config is what every connection has in common. Passwords, ports and options that the environment or a file in the home folder offers are not
+// taken.
 func (p Postgres) config() (*pgx.ConnConfig, error) {
 	if err := CheckPostgresURL(p.URL); err != nil {
 		return nil, err
 	}
-	config, err := pgx.ParseConfig(p.URL)
+	config, err := pgx.ParseConfig(withPort(p.URL))
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	config.Password = ""
+	delete(config.RuntimeParams, "options")
 	config.ConnectTimeout = connectTimeout
 	config.RuntimeParams["application_name"] = "pursekeeper"
 	config.RuntimeParams["client_encoding"] = "UTF8" // whatever a role is set to

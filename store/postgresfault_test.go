@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,24 +132,6 @@ func TestPostgresCallersLeaveAnUnknownCommit(t *testing.T) {
 	assert.Zero(t, lost.committed.Load())
 	p.light()
 	eventually(t, "it is found out", func() bool { return lost.committed.Load() == 1 })
-	require.NoError(t, s.Close())
-}
-
-// Hosts that do not answer keep no one from the last that does.
-func TestPostgresPassesDarkHosts(t *testing.T) {
-	t.Parallel()
-	server := pgtest.Start(t)
-	database := server.Database(t)
-	require.NoError(t, openPostgres(t, database).Close()) // the schema, which takes connections of its own
-	const one = "@127.0.0.1:"
-	hosts := ""
-	for range 3 {
-		dark, err := net.Listen("tcp", "127.0.0.1:0") // it is connected to, and never says a word
-		require.NoError(t, err)
-		defer dark.Close()
-		hosts += dark.Addr().String() + ","
-	}
-	s := openOver(t, server, strings.Replace(server.TCP(database), one, "@"+hosts+one[1:], 1))
 	require.NoError(t, s.Close())
 }
 
@@ -319,20 +300,4 @@ func TestPostgresWaitsForItsCopies(t *testing.T) {
 	assert.EqualValues(t, 1, slow.committed.Load())
 	assert.Equal(t, []string{"before", "slow"}, record(t, s))
 	require.NoError(t, s.Close())
-}
-
-// A server whose configuration is made weaker while a node runs does not make that node's commits weaker.
-func TestPostgresKeepsItsCommitsDurable(t *testing.T) {
-	server := pgtest.Start(t)
-	url := server.Database(t)
-	s := openPostgres(t, url)
-	defer func() { require.NoError(t, s.Close()) }()
-	server.Exec(t, url, `CREATE TABLE seen (setting TEXT)`,
-		`CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$`,
-		`CREATE TRIGGER see AFTER UPDATE ON audit_head FOR EACH ROW EXECUTE FUNCTION see()`,
-		`ALTER SYSTEM SET synchronous_commit = off`, `SELECT pg_reload_conf()`)
-	eventually(t, "it is reloaded", func() bool { return ask(t, url, `SHOW synchronous_commit`) == "off" })
-	require.NoError(t, s.Ready(t.Context()))
-	require.NoError(t, s.Ready(t.Context())) // a session takes a new configuration between two statements
-	assert.Equal(t, "on", ask(t, url, `SELECT string_agg(DISTINCT setting, ' ') FROM seen`))
 }
