@@ -59,7 +59,7 @@ func private(path string) error {
 	return f.Close()
 }
 
-// A connection waits two seconds for a lock that another process holds. The writer has a page cache of 16 MB, keeps what a
+// A connection waits two seconds for a lock that another process holds; a group waits as its engine's begin says. The writer has a page cache of 16 MB, keeps what a
 // statement would need to be undone in memory rather than in a file, and moves the log into the database every 4,000 pages:
 // rarely enough that a page changed often is moved once, often enough that the move holds up a commit by milliseconds.
 const (

@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -144,4 +146,47 @@ func TestGroupsGrowWithTheCallers(t *testing.T) {
 		assert.True(t, groupsOf(perCommit), "%d callers: %.1f changes in a commit", callers, perCommit)
 		require.NoError(t, s.Close())
 	}
+}
+
+// Another process that has the database's lock nearly all the time, as one that commits group after group, keeps nobody out.
+func TestSQLiteBesideABusyWriter(t *testing.T) {
+	place := placeSQLite(t)
+	s := openSQLite(t, place)
+	other, err := sql.Open("sqlite", place+"?_txlock=immediate&_pragma=busy_timeout(60000)")
+	require.NoError(t, err)
+	other.SetMaxOpenConns(1)
+	held, stop, stopped := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			tx, err := other.Begin()
+			if err != nil {
+				stopped <- err
+				return
+			}
+			select {
+			case held <- struct{}{}:
+			default:
+			}
+			time.Sleep(49 * time.Millisecond)
+			if err := tx.Commit(); err != nil {
+				stopped <- err
+				return
+			}
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	for i := range 20 {
+		<-held
+		key := store.AttemptKey{Counter: 1, Random: fmt.Sprintf("%08X", i)}
+		require.NoError(t, s.Commit(t.Context(), adding(purseEP, key)), i)
+	}
+	close(stop)
+	require.NoError(t, <-stopped)
+	require.NoError(t, other.Close())
+	require.NoError(t, s.Close())
 }

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"math/bits"
 	"strings"
+	"time"
+
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // sqliteEngine runs each statement when it is asked to: there is no way to the database that would be worth saving.
@@ -31,11 +35,34 @@ func newSQLiteEngine(ctx context.Context, db *sql.DB) (*sqliteEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sqliteEngine{context.WithoutCancel(ctx), conn, map[prepared]*sql.Stmt{}}, nil
+	e := &sqliteEngine{context.WithoutCancel(ctx), conn, map[prepared]*sql.Stmt{}}
+	if _, err := conn.ExecContext(ctx, `PRAGMA busy_timeout = 0`); err != nil { // begin waits
+		return nil, errors.Join(err, conn.Close())
+	}
+	return e, nil
 }
 
-func (e *sqliteEngine) begin() (connection, error) { return e, e.run(`BEGIN IMMEDIATE`) }
-func (e *sqliteEngine) commit() error              { return e.run(`COMMIT`) }
+// How long begin waits for the lock of the database, and how often it looks.
+const (
+	lockTime = 3 * time.Second
+	lockLook = 500 * time.Microsecond
+)
+
+// begin takes the lock of the database, which another process may have. SQLite would look ever less often, down to ten times a second, and
+// come away with nothing beside a process that commits one group after the other: begin looks at the same pace to the end.
+func (e *sqliteEngine) begin() (connection, error) {
+	deadline := time.Now().Add(lockTime)
+	for {
+		err := e.run(`BEGIN IMMEDIATE`)
+		var failed *driver.Error
+		if !errors.As(err, &failed) || failed.Code()&0xFF != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return e, err
+		}
+		time.Sleep(lockLook)
+	}
+}
+
+func (e *sqliteEngine) commit() error { return e.run(`COMMIT`) }
 
 // SQLite may have rolled back by itself, and this then fails; the error before it says what went wrong.
 func (e *sqliteEngine) rollback() { _ = e.run(`ROLLBACK`) }
