@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ type world struct {
 	clock   time.Time
 	random  *rand.ChaCha8 // of settlements: the same in each run
 	nodes   int
-	turn    int               // requests so far
+	turn    atomic.Int64      // requests so far
 	stores  []*store.Database // one a node
 	signers []*signer.Signer
 	store   *store.Database // the first of them
@@ -120,8 +121,7 @@ func (w *world) open() {
 
 // node is the signer that the next request goes to: each in turn.
 func (w *world) node() *signer.Signer {
-	w.turn++
-	return w.signers[w.turn%w.nodes]
+	return w.signers[int(w.turn.Add(1))%w.nodes]
 }
 
 // restart is what an orderly stop and start leave of the signers: their database.
