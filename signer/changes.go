@@ -35,12 +35,7 @@ func inOffice[T any](ctx context.Context, s *Signer, caller policy.Caller, op po
 func (s view) mayDecide(ctx context.Context, caller policy.Caller, op policy.Operation) (custody.Caller, error) {
 	grant, err := s.keys.policy.Decide(policy.Request{Caller: caller, Operation: op, Context: policy.Context{Time: s.now().UTC()}})
 	if err != nil {
-		denied := s.entry(caller, policy.Grant{}, op, audit.Entry{Outcome: outcomeDenied, Detail: err.Error()})
-		denied.Policy = s.keys.policy.Digest()
-		if failed := s.record(ctx, denied); failed != nil {
-			return custody.Caller{}, failed
-		}
-		return custody.Caller{}, err
+		return custody.Caller{}, s.denial(ctx, caller, op, audit.Entry{}, err)
 	}
 	if !grant.Allows(op, "") {
 		return custody.Caller{}, errNoGrant

@@ -17,10 +17,21 @@ func (s *Signer) Identify(ctx context.Context, names []string) (policy.Caller, e
 	if err == nil || s.Revision() == 0 {
 		return caller, err
 	}
-	if err := s.newest.read(func() error { return s.reload(context.WithoutCancel(ctx)) }); err != nil {
-		return policy.Caller{}, fmt.Errorf("%w: the catalogue could not be read: %w", store.ErrUnavailable, err)
+	if err := s.refresh(ctx); err != nil {
+		return policy.Caller{}, err
 	}
 	return s.view().keys.policy.Identify(names)
+}
+
+// refresh takes the catalogue as it stands in the store now, where officers decide on one. Those who ask at once share what is read.
+func (s *Signer) refresh(ctx context.Context) error {
+	if s.Revision() == 0 {
+		return nil
+	}
+	if err := s.newest.read(func() error { return s.reload(context.WithoutCancel(ctx)) }); err != nil {
+		return fmt.Errorf("%w: the catalogue could not be read: %w", store.ErrUnavailable, err)
+	}
+	return nil
 }
 
 // together reads for many at once: whoever comes while others read waits, and takes what was begun to be read after he came. So strangers, as many

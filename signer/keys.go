@@ -80,12 +80,7 @@ func (s view) permitSome(ctx context.Context, caller policy.Caller, op policy.Op
 	if denied == nil { // a signer without key sets has none to decide on
 		denied = &policy.Denied{Reason: "this signer has no key set"}
 	}
-	entry := s.entry(caller, policy.Grant{}, op, audit.Entry{Outcome: outcomeDenied, Detail: denied.Error()})
-	entry.Policy = s.keys.policy.Digest()
-	if err := s.record(ctx, entry); err != nil {
-		return nil, nil, err
-	}
-	return nil, nil, denied
+	return nil, nil, s.denial(ctx, caller, op, audit.Entry{}, denied)
 }
 
 // outcomeListed is how a look at the key sets ends; its entry names them.

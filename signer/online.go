@@ -172,12 +172,7 @@ func (s view) mac1Failed(ctx context.Context, o online, entry audit.Entry, used 
 				answer.Outcome, answer.Detail = outcome, detail
 				return []audit.Entry{refused(entry, answer)}, nil
 			}
-			entries = []audit.Entry{refused(entry, answer)}
-			if s.ledger.MAC1Failed(p, o.set.MAC1Failures) {
-				alarms = []audit.Event{audit.CardLocked}
-				entries = append(entries, alarmEntry(entry, audit.CardLocked, detailLocked))
-			}
-			entries, alarms = mac1.count(p, 1, entries, alarms)
+			entries, alarms = s.countMAC1(p, o.set, mac1, []audit.Entry{refused(entry, answer)}, nil)
 			return entries, nil
 		},
 	})
@@ -185,6 +180,15 @@ func (s view) mac1Failed(ctx context.Context, o online, entry audit.Entry, used 
 		return Authorization{}, err
 	}
 	return answer, nil
+}
+
+// countMAC1 counts a wrong MAC1 against its card, its terminal and its client, and adds the alarms that are reached. The first of the entries is
+// the request's own.
+func (s view) countMAC1(p *store.Purse, set *keySet, mac1 watched, entries []audit.Entry, alarms []audit.Event) ([]audit.Entry, []audit.Event) {
+	if s.ledger.MAC1Failed(p, set.MAC1Failures) {
+		entries, alarms = append(entries, alarmEntry(entries[0], audit.CardLocked, detailLocked)), append(alarms, audit.CardLocked)
+	}
+	return mac1.count(p, 1, entries, alarms)
 }
 
 // refuse records that no key may do what was asked: neither token nor purse was touched.

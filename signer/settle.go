@@ -263,11 +263,7 @@ func (s view) commitSettle(
 			if result.Outcome != ledger.MACMismatch {
 				return entries, nil
 			}
-			if s.ledger.MAC1Failed(p, set.MAC1Failures) {
-				alarms = append(alarms, audit.CardLocked)
-				entries = append(entries, alarmEntry(e, audit.CardLocked, detailLocked))
-			}
-			entries, alarms = mac1.count(p, 1, entries, alarms)
+			entries, alarms = s.countMAC1(p, set, mac1, entries, alarms)
 			return entries, nil
 		},
 	})

@@ -35,6 +35,10 @@ type watchedCount struct {
 	whose string
 }
 
+func (c watchedCount) end() string { return c.Until.UTC().Format(time.RFC3339) }
+
+func (c watchedCount) refusal() string { return detailRefused + c.whose + " until " + c.end() }
+
 var watchedAs = map[policy.Watch]struct {
 	event audit.Event
 	noun  string
@@ -124,7 +128,7 @@ func (w watched) refuses(p *store.Purse) (detail string) {
 	}
 	for _, c := range all {
 		if c.Refuse && p.Total(c.Name).Count >= c.AlarmCount {
-			return fmt.Sprintf("%s%s until %s", detailRefused, c.whose, c.Until.UTC().Format(time.RFC3339))
+			return c.refusal()
 		}
 	}
 	return ""
@@ -158,11 +162,10 @@ func (w watched) add(p *store.Purse, c watchedCount, n int, entries []audit.Entr
 		return entries, alarms
 	}
 	p.Alarmed(c.Name, 0, c.AlarmCount)
-	detail := fmt.Sprintf("%d %s of %s in the hour that ends at %s", total.Count, w.noun, c.whose, c.Until.UTC().Format(time.RFC3339))
+	detail := fmt.Sprintf("%d %s of %s in the hour that ends at %s", total.Count, w.noun, c.whose, c.end())
 	entries, alarms = append(entries, alarmEntry(entries[0], w.event, detail)), append(alarms, w.event)
 	if c.Refuse {
-		detail = detailRefused + c.whose + " until " + c.Until.UTC().Format(time.RFC3339)
-		entries, alarms = append(entries, alarmEntry(entries[0], audit.MAC1Refused, detail)), append(alarms, audit.MAC1Refused)
+		entries, alarms = append(entries, alarmEntry(entries[0], audit.MAC1Refused, c.refusal())), append(alarms, audit.MAC1Refused)
 	}
 	return entries, alarms
 }

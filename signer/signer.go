@@ -58,7 +58,7 @@ type Signer struct {
 	current atomic.Pointer[snapshot] // never nil
 	reload  func(context.Context) error
 	office  *custody.Office // nil: none
-	newest  together        // reads the catalogue for callers who are not known
+	newest  together        // reads the catalogue for callers who are not known, and for those who look
 }
 
 // service is what of a Signer does not change.
@@ -155,7 +155,7 @@ const identifyEvent audit.Event = "Identify"
 
 const outcomeDenied = "PERMISSION_DENIED"
 
-// permit asks the policy, with what is known of the request beside its key set. A denial is recorded before it is returned; one that cannot be recorded is the store's error.
+// permit asks the policy, with what is known of the request beside its key set. A denial is recorded before it is returned.
 func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operation, keySetName string, about audit.Entry, asked policy.Context) (
 	*keySet, policy.Grant, error,
 ) {
@@ -170,12 +170,17 @@ func (s view) permit(ctx context.Context, caller policy.Caller, op policy.Operat
 	if err == nil {
 		return set, grant, nil
 	}
+	return nil, policy.Grant{}, s.denial(ctx, caller, op, about, err)
+}
+
+// denial records that the policy denied what is about, and returns why; one that cannot be recorded is the store's error.
+func (s view) denial(ctx context.Context, caller policy.Caller, op policy.Operation, about audit.Entry, why error) error {
 	entry := s.entry(caller, policy.Grant{}, op, about)
-	entry.Outcome, entry.Detail, entry.Policy = outcomeDenied, err.Error(), s.keys.policy.Digest()
+	entry.Outcome, entry.Detail, entry.Policy = outcomeDenied, why.Error(), s.keys.policy.Digest()
 	if failed := s.record(ctx, entry); failed != nil {
-		return nil, policy.Grant{}, failed
+		return failed
 	}
-	return nil, policy.Grant{}, err
+	return why
 }
 
 // denied records a denial that what is recorded gives cause for, beside the policy's, and returns it.

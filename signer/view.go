@@ -69,10 +69,8 @@ func (s *Signer) view() view {
 // looking is the view of an operation that only looks at what is recorded, and may record nothing itself: by the catalogue as it is when it begins, so that who may not look any
 // more does not. What it answers rests on no key's state, so that a change of officers meanwhile does not undo it.
 func (s *Signer) looking(ctx context.Context) (view, error) {
-	if s.Revision() != 0 {
-		if err := s.reload(ctx); err != nil {
-			return view{}, fmt.Errorf("%w: the catalogue could not be read: %w", store.ErrUnavailable, err)
-		}
+	if err := s.refresh(ctx); err != nil {
+		return view{}, err
 	}
 	v := s.view()
 	return view{v.service, &snapshot{policy: v.keys.policy, sets: v.keys.sets}}, nil
