@@ -16,7 +16,7 @@ import (
 // The forms of what a change names.
 var (
 	changeID    = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	baseDigest  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	sha256Hex   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	officerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$`) // no text that allowed_signers reads otherwise
 	setName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	profileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$`)
@@ -58,7 +58,7 @@ func (c Change) checkFrame() error {
 		return fmt.Errorf("author %q: expected an officer's name", c.Author)
 	case !isReason(c.Reason):
 		return fmt.Errorf("reason: expected 1 to %d bytes of UTF-8", maxReason)
-	case !baseDigest.MatchString(c.Base):
+	case !sha256Hex.MatchString(c.Base):
 		return fmt.Errorf("base %q: expected 64 hex digits", c.Base)
 	case !isWhole(c.Proposed) || !isWhole(c.Expires):
 		return errors.New("proposed, expires: expected whole seconds of UTC")

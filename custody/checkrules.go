@@ -17,7 +17,6 @@ import (
 var (
 	clientName     = officerName
 	clientIdentity = regexp.MustCompile(`^([a-z][a-z0-9+.-]*://[!-~]{1,400}|[A-Za-z0-9][A-Za-z0-9.-]{0,252})$`)
-	sha256Hex      = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 // mostSets bounds the key sets of a client.
@@ -99,9 +98,9 @@ func (p PolicyChange) check() error {
 	case limits.Remove && limits.Text != "":
 		err = errors.New("text: of limits that are removed")
 	case limits.Remove:
-		err = checkRemoval(limitsName, limits.Was)
+		err = checkRemoval(policy.LimitsDocument, limits.Was)
 	default:
-		err = checkText(limitsName, limits.Text, limits.Was)
+		err = checkText(policy.LimitsDocument, limits.Text, limits.Was)
 	}
 	if err != nil {
 		return fmt.Errorf("policy.limits.%w", err)
@@ -184,8 +183,8 @@ func checkRules(rules policy.Rules) error {
 			return invalid("policy document %q: expected a name of the form %v", d.Name, setName)
 		}
 	}
-	if rules.Limits != nil && rules.Limits.Name != limitsName {
-		return invalid("the document of limits has the name %q, expected %q", rules.Limits.Name, limitsName)
+	if rules.Limits != nil && rules.Limits.Name != policy.LimitsDocument {
+		return invalid("the document of limits has the name %q, expected %q", rules.Limits.Name, policy.LimitsDocument)
 	}
 	if _, err := compiled(rules); err != nil {
 		return fmt.Errorf("%w: the rules cannot be used: %w", ErrInvalid, err)

@@ -284,7 +284,7 @@ func TestRulesAreRegisteredInParts(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		c.Rules.Policies = append(c.Rules.Policies, policy.Document{Name: name, Text: strings.Repeat("<", 6000) + "\n"})
 	}
-	c.Rules.Limits = &policy.Document{Name: limitsName, Text: "limits: []\n"}
+	c.Rules.Limits = &policy.Document{Name: policy.LimitsDocument, Text: "limits: []\n"}
 	entries, err := Registered(c, "d", noon)
 	require.NoError(t, err)
 	require.Greater(t, len(entries), 2)

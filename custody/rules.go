@@ -7,9 +7,6 @@ import (
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
-// limitsName is the name of the document of limits; there is one.
-const limitsName = "limits"
-
 // Client finds a client by name; nil when there is none.
 func (c *Catalogue) Client(name string) *policy.Client { return client(c.Rules, name) }
 
@@ -195,7 +192,7 @@ func RulesAfter(rules policy.Rules, change Change) policy.Rules {
 	case limits.Remove:
 		rules.Limits = nil
 	default:
-		rules.Limits = &policy.Document{Name: limitsName, Text: limits.Text}
+		rules.Limits = &policy.Document{Name: policy.LimitsDocument, Text: limits.Text}
 	}
 	return sorted(rules)
 }

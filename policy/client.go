@@ -34,8 +34,8 @@ func (p *Policy) Role(c Caller) Role {
 	return p.clients[c.client.Identity].Role
 }
 
-// clientsDocument is the list of clients in a Problem.
-const clientsDocument = "clients"
+// ClientsDocument is the name of the list of clients in a Problem.
+const ClientsDocument = "clients"
 
 // checkClients returns the clients by identity, and what is wrong with them: names and identities are unique, roles are known.
 func checkClients(clients []Client) (byIdentity map[string]Client, problems []Problem) {
@@ -56,7 +56,7 @@ func checkClients(clients []Client) (byIdentity map[string]Client, problems []Pr
 			problem = fmt.Sprintf("client %q: role %q: expected one of %v", c.Name, c.Role, Roles())
 		}
 		if problem != "" {
-			problems = append(problems, Problem{Document: clientsDocument, Text: problem})
+			problems = append(problems, Problem{Document: ClientsDocument, Text: problem})
 			continue
 		}
 		c.KeySets = slices.Sorted(slices.Values(c.KeySets))

@@ -47,7 +47,7 @@ func compile(documents []Document, clients map[string]bool) (rules []*rule, prob
 		case !nameForm.MatchString(d.Name):
 			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("document %d has the name %q: expected %s", i, d.Name, nameForm)})
 			continue
-		case d.Name == clientsDocument || d.Name == limitsDocument: // what is wrong with it would be looked for in the file of that name
+		case d.Name == ClientsDocument || d.Name == LimitsDocument: // what is wrong with it would be looked for in the file of that name
 			problems = append(problems, Problem{d.Name, 0, 0, fmt.Sprintf("a document of policies has the name %s, which is that of the list of clients or of the limits", d.Name)})
 			continue
 		case names[d.Name]:

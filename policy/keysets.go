@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// limitsDocument is the document of limits in a Problem.
-const limitsDocument = "limits"
+// LimitsDocument is the name of the document of limits, in Rules and in a Problem.
+const LimitsDocument = "limits"
 
 // CheckKeySets refuses a policy that names a key set which is none of those there are: in a document, as a client's, or of a limit. The error is an
 // *Invalid. New cannot tell, because rules are written before the catalogue that they will be part of is known.
@@ -17,7 +17,7 @@ func (p *Policy) CheckKeySets(known []string) error {
 		c := p.clients[identity]
 		for _, name := range c.KeySets {
 			if !slices.Contains(known, name) {
-				problems = append(problems, Problem{clientsDocument, 0, 0, fmt.Sprintf("client %q: unknown key set %q", c.Name, name)})
+				problems = append(problems, Problem{ClientsDocument, 0, 0, fmt.Sprintf("client %q: unknown key set %q", c.Name, name)})
 			}
 		}
 	}

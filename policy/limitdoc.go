@@ -44,8 +44,7 @@ const (
 var limitable = []Operation{AuthorizeLoad, AuthorizeUnload, AuthorizeOverdraft, BeginPurchase}
 
 var (
-	limitName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	limitKeySet   = limitName
+	limitKeySet   = nameForm
 	limitTerminal = regexp.MustCompile(`^[0-9A-F]{12}$`)
 )
 
@@ -127,8 +126,8 @@ func (r *limitsReader) limit(field string, e limitEntry) *Limit {
 	if len(l.Operations) == 0 {
 		l.Operations = []Operation{AuthorizeLoad}
 	}
-	if !limitName.MatchString(l.Name) {
-		r.refuse(field+".name", "%q, expected %v", l.Name, limitName)
+	if !nameForm.MatchString(l.Name) {
+		r.refuse(field+".name", "%q, expected %v", l.Name, nameForm)
 	}
 	running := l.Per == PerCard || l.Per == PerClient || l.Per == PerTerminal
 	switch {

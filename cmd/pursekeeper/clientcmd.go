@@ -29,32 +29,31 @@ func (c *clientListCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-type clientSuspendCmd struct {
+// clientAct is what an act on a client by its name alone takes.
+type clientAct struct {
 	officerFlags
 	Name   string `arg:"" help:"The client."`
 	Reason string `help:"Why, in your words." required:""`
 }
+
+type clientSuspendCmd struct{ clientAct }
 
 // Run suspends: it is applied when it returns.
 func (c *clientSuspendCmd) Run(ctx context.Context) error {
-	return c.actOn(ctx, policy.SuspendClient, c.Name, c.Reason)
+	return c.propose(ctx, policy.SuspendClient)
 }
 
-type clientResumeCmd struct {
-	officerFlags
-	Name   string `arg:"" help:"The client."`
-	Reason string `help:"Why, in your words." required:""`
-}
+type clientResumeCmd struct{ clientAct }
 
 // Run proposes.
 func (c *clientResumeCmd) Run(ctx context.Context) error {
-	return c.actOn(ctx, policy.ResumeClient, c.Name, c.Reason)
+	return c.propose(ctx, policy.ResumeClient)
 }
 
-func (f officerFlags) actOn(ctx context.Context, act policy.Act, client, reason string) error {
-	draft, err := draftOf(map[string]any{"act": act, "reason": reason, "client": custody.ClientChange{Name: client}})
+func (c *clientAct) propose(ctx context.Context, act policy.Act) error {
+	draft, err := draftOf(map[string]any{"act": act, "reason": c.Reason, "client": custody.ClientChange{Name: c.Name}})
 	if err != nil {
 		return err
 	}
-	return f.propose(ctx, draft, 0)
+	return c.officerFlags.propose(ctx, draft, 0)
 }

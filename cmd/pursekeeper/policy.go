@@ -63,7 +63,7 @@ func (c *policyShippedCmd) Run() error {
 		return err
 	}
 	for _, d := range policy.Shipped() {
-		if err := writeNew(filepath.Join(c.Dir, d.Name+".cedar"), []byte(d.Text)); err != nil {
+		if err := writeNew(filepath.Join(c.Dir, rules.DocumentFile(d.Name)), []byte(d.Text)); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	folder "github.com/pursekeeper/pursekeeper/internal/rules"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -25,10 +26,10 @@ func (c *policyDiffCmd) Run() error {
 		return err
 	}
 	d := rulesDifference{}
-	d.documents(documentsOf(oldRules), documentsOf(newRules))
-	d.clients(before, after)
-	changed := d.policies(before, after)
-	d.limits(before, after)
+	d.named("document", documentsOf(oldRules), documentsOf(newRules))
+	d.described("client", clientsInWords(before), clientsInWords(after))
+	changed := d.named("policy", policyTexts(before), policyTexts(after))
+	d.described("limit", limitsInWords(before), limitsInWords(after))
 	d.cells(before, after, changed)
 	fmt.Printf("policy %s\n    to %s\n", before.Digest(), after.Digest())
 	if before.Digest() == after.Digest() {
@@ -51,10 +52,10 @@ func (d *rulesDifference) add(format string, args ...any) {
 func documentsOf(r policy.Rules) map[string]string {
 	texts := map[string]string{}
 	for _, document := range r.Policies {
-		texts[document.Name+".cedar"] = document.Text
+		texts[folder.DocumentFile(document.Name)] = document.Text
 	}
 	if r.Limits != nil {
-		texts["limits.yaml"] = r.Limits.Text
+		texts[folder.LimitsFile] = r.Limits.Text
 	}
 	return texts
 }
@@ -66,89 +67,65 @@ func sorted[V any](a, b map[string]V) []string {
 	return slices.Sorted(maps.Keys(keys))
 }
 
-func (d *rulesDifference) documents(before, after map[string]string) {
-	for _, name := range sorted(before, after) {
-		was, had := before[name]
-		is, has := after[name]
+// named says which of things that are known by their names alone are new, gone or changed, and returns their names.
+func (d *rulesDifference) named(noun string, was, is map[string]string) (changed map[string]bool) {
+	changed = map[string]bool{}
+	for _, name := range sorted(was, is) {
+		before, had := was[name]
+		after, has := is[name]
 		switch {
 		case !had:
-			d.add("document %s: new", name)
+			d.add("%s %s: new", noun, name)
 		case !has:
-			d.add("document %s: gone", name)
-		case was != is:
-			d.add("document %s: changed", name)
-		}
-	}
-}
-
-func (d *rulesDifference) clients(before, after *policy.Policy) {
-	was, is := map[string]string{}, map[string]string{}
-	for _, c := range before.Clients() {
-		was[c.Name] = clientInWords(c)
-	}
-	for _, c := range after.Clients() {
-		is[c.Name] = clientInWords(c)
-	}
-	for _, name := range sorted(was, is) {
-		switch {
-		case was[name] == "":
-			d.add("client new: %s", is[name])
-		case is[name] == "":
-			d.add("client gone: %s", was[name])
-		case was[name] != is[name]:
-			d.add("client changed: %s", was[name])
-			d.add("            to: %s", is[name])
-		}
-	}
-}
-
-// policies says which policies are new, gone or say something else, and returns their ids.
-func (d *rulesDifference) policies(before, after *policy.Policy) (changed map[string]bool) {
-	was, is := map[string]string{}, map[string]string{}
-	for _, l := range before.Listed() {
-		was[l.ID] = l.Text
-	}
-	for _, l := range after.Listed() {
-		is[l.ID] = l.Text
-	}
-	changed = map[string]bool{}
-	for _, id := range sorted(was, is) {
-		if was[id] == is[id] {
+			d.add("%s %s: gone", noun, name)
+		case before != after:
+			d.add("%s %s: changed", noun, name)
+		default:
 			continue
 		}
-		changed[id] = true
-		switch {
-		case was[id] == "":
-			d.add("policy %s: new", id)
-		case is[id] == "":
-			d.add("policy %s: gone", id)
-		default:
-			d.add("policy %s: changed", id)
-		}
+		changed[name] = true
 	}
 	return changed
 }
 
-// limits says which limits are new, gone or of other numbers.
-func (d *rulesDifference) limits(before, after *policy.Policy) {
-	was, is := map[string]string{}, map[string]string{}
-	for _, l := range before.Limits() {
-		was[l.Name] = l.String()
-	}
-	for _, l := range after.Limits() {
-		is[l.Name] = l.String()
-	}
+// described says the same of things by what they are in words.
+func (d *rulesDifference) described(noun string, was, is map[string]string) {
+	changed := noun + " changed"
 	for _, name := range sorted(was, is) {
 		switch {
 		case was[name] == "":
-			d.add("limit new: %s", is[name])
+			d.add("%s new: %s", noun, is[name])
 		case is[name] == "":
-			d.add("limit gone: %s", was[name])
+			d.add("%s gone: %s", noun, was[name])
 		case was[name] != is[name]:
-			d.add("limit changed: %s", was[name])
-			d.add("           to: %s", is[name])
+			d.add("%s: %s", changed, was[name])
+			d.add("%*s: %s", len(changed), "to", is[name])
 		}
 	}
+}
+
+func clientsInWords(p *policy.Policy) map[string]string {
+	words := map[string]string{}
+	for _, c := range p.Clients() {
+		words[c.Name] = clientInWords(c)
+	}
+	return words
+}
+
+func policyTexts(p *policy.Policy) map[string]string {
+	texts := map[string]string{}
+	for _, l := range p.Listed() {
+		texts[l.ID] = l.Text
+	}
+	return texts
+}
+
+func limitsInWords(p *policy.Policy) map[string]string {
+	words := map[string]string{}
+	for _, l := range p.Limits() {
+		words[l.Name] = l.String()
+	}
+	return words
 }
 
 // cells says every right that changes, and every right that depends on a policy that changed.

@@ -42,7 +42,7 @@ func writeRules(dir string, rules policy.Rules) error {
 		if !documentName.MatchString(d.Name) {
 			return fmt.Errorf("document %q: expected a name of the form %v", d.Name, documentName)
 		}
-		if err := writeNew(filepath.Join(dir, d.Name+".cedar"), []byte(d.Text)); err != nil {
+		if err := writeNew(filepath.Join(dir, folder.DocumentFile(d.Name)), []byte(d.Text)); err != nil {
 			return err
 		}
 	}

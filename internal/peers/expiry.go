@@ -2,6 +2,7 @@ package peers
 
 import (
 	"crypto/x509"
+	"slices"
 	"time"
 )
 
@@ -15,37 +16,27 @@ type Expiry struct {
 // Expiries are when the certificates in use end: of the server's chain and of each authority the one that ends first, and of each list its
 // next update.
 func (p *Peers) Expiries() (all []Expiry) {
+	add := func(kind, name string, at time.Time) { // a metric has one value for each name
+		i := slices.IndexFunc(all, func(e Expiry) bool { return e.Kind == kind && e.Name == name })
+		if i < 0 {
+			all = append(all, Expiry{kind, name, at})
+			return
+		}
+		all[i].At = earlier(all[i].At, at)
+	}
 	current := p.current.Load()
-	ends := current.server.leaf.NotAfter
+	server := current.server.leaf.Subject.String()
+	add("server", server, current.server.leaf.NotAfter)
 	for _, der := range current.server.pair.Certificate[1:] {
-		if above, err := x509.ParseCertificate(der); err == nil && above.NotAfter.Before(ends) {
-			ends = above.NotAfter
+		if above, err := x509.ParseCertificate(der); err == nil {
+			add("server", server, above.NotAfter)
 		}
 	}
-	all = append(all, Expiry{"server", current.server.leaf.Subject.String(), ends})
-	seen := map[string]int{}
 	for _, ca := range current.clients.authorities {
-		subject := ca.Subject.String()
-		if i, twice := seen[subject]; twice { // a metric has one value for each name
-			if ca.NotAfter.Before(all[i].At) {
-				all[i].At = ca.NotAfter
-			}
-			continue
-		}
-		seen[subject] = len(all)
-		all = append(all, Expiry{"client-ca", subject, ca.NotAfter})
+		add("client-ca", ca.Subject.String(), ca.NotAfter)
 	}
-	clear(seen)
 	for _, list := range current.clients.lists {
-		issuer := list.Issuer.String()
-		if i, twice := seen[issuer]; twice {
-			if list.NextUpdate.Before(all[i].At) {
-				all[i].At = list.NextUpdate
-			}
-			continue
-		}
-		seen[issuer] = len(all)
-		all = append(all, Expiry{"crl", issuer, list.NextUpdate})
+		add("crl", list.Issuer.String(), list.NextUpdate)
 	}
 	return all
 }

@@ -26,11 +26,8 @@ const (
 	documentExt = ".cedar"
 )
 
-// LimitsDocument is the name of the document of limits, and clientsDocument that of the list of clients in a policy.Problem.
-const (
-	LimitsDocument  = "limits"
-	clientsDocument = "clients"
-)
+// DocumentFile is the file of a document of policies.
+func DocumentFile(name string) string { return name + documentExt }
 
 // Read reads a folder. What the texts say is judged by policy.New, not here. A file that is none of the above is an error: a document
 // with a misspelt ending must not be left out unseen. So is a folder without a document.
@@ -49,9 +46,9 @@ func Read(dir string) (r policy.Rules, err error) {
 			r.Clients, err = ReadClients(path)
 		case name == CasesFile:
 		case name == LimitsFile:
-			r.Limits = &policy.Document{Name: LimitsDocument}
+			r.Limits = &policy.Document{Name: policy.LimitsDocument}
 			r.Limits.Text, err = text(path)
-		case isDocument && (document == clientsDocument || document == LimitsDocument):
+		case isDocument && (document == policy.ClientsDocument || document == policy.LimitsDocument):
 			err = fmt.Errorf("%s: a document of policies has another name than the list of clients and the limits", path)
 		case isDocument:
 			d := policy.Document{Name: document}
@@ -117,12 +114,12 @@ func Locate(dir string, err error) error {
 	located := &policy.Invalid{}
 	for _, p := range invalid.Problems {
 		switch p.Document {
-		case clientsDocument:
+		case policy.ClientsDocument:
 			p.Document = filepath.Join(dir, ClientsFile)
-		case LimitsDocument:
+		case policy.LimitsDocument:
 			p.Document = filepath.Join(dir, LimitsFile)
 		default:
-			p.Document = filepath.Join(dir, p.Document+documentExt)
+			p.Document = filepath.Join(dir, DocumentFile(p.Document))
 		}
 		located.Problems = append(located.Problems, p)
 	}
