@@ -137,11 +137,7 @@ func (c *changeApproveCmd) fromAgent(ctx context.Context) (ssh.Signer, func() er
 	if path == "" {
 		return nil, nil, errors.New("SSH_AUTH_SOCK is not set: start an ssh-agent, or give --key or --signature")
 	}
-	keys, err := c.keys()
-	if err != nil {
-		return nil, nil, err
-	}
-	officers, err := keys.ListOfficers(ctx, &v1.ListOfficersRequest{})
+	officers, err := c.officers(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

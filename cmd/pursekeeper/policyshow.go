@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/policy"
 )
 
@@ -16,11 +15,7 @@ type policyShowCmd struct {
 
 // Run shows the rules, with the digest that entries of the record name, computed here.
 func (c *policyShowCmd) Run(ctx context.Context) error {
-	keys, err := c.keys()
-	if err != nil {
-		return err
-	}
-	answer, err := keys.ListOfficers(ctx, &v1.ListOfficersRequest{})
+	answer, err := c.officers(ctx)
 	if err != nil {
 		return err
 	}

@@ -87,13 +87,18 @@ func digestOrNone(text string) string {
 	return digestOf(text)
 }
 
-// rules are the rules in force, as the signer shows them.
-func (f officerFlags) rules(ctx context.Context) (rules policy.Rules, err error) {
+// officers is what the signer answers of its officers and the rules in force.
+func (f officerFlags) officers(ctx context.Context) (*v1.ListOfficersResponse, error) {
 	keys, err := f.keys()
 	if err != nil {
-		return rules, err
+		return nil, err
 	}
-	answer, err := keys.ListOfficers(ctx, &v1.ListOfficersRequest{})
+	return keys.ListOfficers(ctx, &v1.ListOfficersRequest{})
+}
+
+// rules are the rules in force, as the signer shows them.
+func (f officerFlags) rules(ctx context.Context) (rules policy.Rules, err error) {
+	answer, err := f.officers(ctx)
 	if err != nil {
 		return rules, err
 	}
