@@ -13,28 +13,11 @@ const LimitsDocument = "limits"
 // *Invalid. New cannot tell, because rules are written before the catalogue that they will be part of is known.
 func (p *Policy) CheckKeySets(known []string) error {
 	var problems []Problem
-	for _, identity := range slices.Sorted(maps.Keys(p.clients)) {
-		c := p.clients[identity]
-		for _, name := range c.KeySets {
-			if !slices.Contains(known, name) {
-				problems = append(problems, Problem{ClientsDocument, 0, 0, fmt.Sprintf("client %q: unknown key set %q", c.Name, name)})
-			}
+	p.eachKeySet(func(name string, unknown Problem) {
+		if !slices.Contains(known, name) {
+			problems = append(problems, unknown)
 		}
-	}
-	for _, r := range p.rules {
-		for _, n := range r.keySets {
-			if !slices.Contains(known, n.keySet) {
-				problems = append(problems, Problem{r.document, n.line, n.column, fmt.Sprintf("unknown key set %q", n.keySet)})
-			}
-		}
-	}
-	for _, l := range p.limits {
-		for i, name := range l.KeySets {
-			if !slices.Contains(known, name) {
-				problems = append(problems, Problem{l.document, l.keySetLines[i], 0, fmt.Sprintf("limit %s: unknown key set %q", l.Name, name)})
-			}
-		}
-	}
+	})
 	if len(problems) > 0 {
 		return &Invalid{problems}
 	}
@@ -44,20 +27,26 @@ func (p *Policy) CheckKeySets(known []string) error {
 // KeySets are the key sets that the clients and the documents name, in order and each once.
 func (p *Policy) KeySets() []string {
 	found := map[string]bool{}
-	for _, c := range p.clients {
+	p.eachKeySet(func(name string, _ Problem) { found[name] = true })
+	return slices.Sorted(maps.Keys(found))
+}
+
+// eachKeySet yields each key set that is named, wherever it is, with the problem that it would be to name one that is not there.
+func (p *Policy) eachKeySet(yield func(name string, unknown Problem)) {
+	for _, identity := range slices.Sorted(maps.Keys(p.clients)) {
+		c := p.clients[identity]
 		for _, name := range c.KeySets {
-			found[name] = true
+			yield(name, Problem{ClientsDocument, 0, 0, fmt.Sprintf("client %q: unknown key set %q", c.Name, name)})
 		}
 	}
 	for _, r := range p.rules {
 		for _, n := range r.keySets {
-			found[n.keySet] = true
+			yield(n.keySet, Problem{r.document, n.line, n.column, fmt.Sprintf("unknown key set %q", n.keySet)})
 		}
 	}
 	for _, l := range p.limits {
-		for _, name := range l.KeySets {
-			found[name] = true
+		for i, name := range l.KeySets {
+			yield(name, Problem{l.document, l.keySetLines[i], 0, fmt.Sprintf("limit %s: unknown key set %q", l.Name, name)})
 		}
 	}
-	return slices.Sorted(maps.Keys(found))
 }

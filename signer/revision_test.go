@@ -56,7 +56,7 @@ func (o *office) follow(ctx context.Context, b *bench) error {
 			set.Versions[i].State, set.Versions[i].ActivateAt = key.State, key.ActivateAt
 		}
 	}
-	return b.Use(c.Revision, nil, []KeySet{set})
+	return b.Use(c.Revision, b.current.Load().policy, []KeySet{set})
 }
 
 // decide commits a change of officers, and answers the index of its entry.
@@ -193,14 +193,14 @@ func TestAChangeThatCannotBeReadStopsTheSigner(t *testing.T) {
 func TestUseKeepsTheNewest(t *testing.T) {
 	b := newBench(t)
 	set := testKeySet(t, "demo", suite.TDES)
-	require.NoError(t, b.Use(7, nil, []KeySet{set}))
-	require.NoError(t, b.Use(6, nil, nil))
+	require.NoError(t, b.Use(7, b.current.Load().policy, []KeySet{set}))
+	require.NoError(t, b.Use(6, b.current.Load().policy, nil))
 	require.EqualValues(t, 7, b.Revision())
-	require.ErrorContains(t, b.Use(8, nil, []KeySet{set, set}), "is there twice")
+	require.ErrorContains(t, b.Use(8, b.current.Load().policy, []KeySet{set, set}), "is there twice")
 	require.EqualValues(t, 7, b.Revision())
 
 	tried := 0
-	b.reload = func(context.Context) error { return b.Use(b.Revision()+1, nil, []KeySet{set}) }
+	b.reload = func(context.Context) error { return b.Use(b.Revision()+1, b.current.Load().policy, []KeySet{set}) }
 	_, err := withKeys(context.Background(), b.Signer, func(view) (struct{}, error) {
 		tried++
 		return struct{}{}, store.ErrRevision
@@ -240,7 +240,7 @@ func TestAChangeBetweenAFramesNumberAndItsRecord(t *testing.T) {
 				set.Versions[i].State, set.Versions[i].Key = state, tripping{set.Versions[i].Key, &trip}
 			}
 		}
-		return l.Use(c.Revision, nil, []KeySet{set})
+		return l.Use(c.Revision, l.current.Load().policy, []KeySet{set})
 	}
 	l = newTill(t, suite.TDES, "pboc-ep", func(c *Config) { c.Reload = use })
 	o.decide(l.bench, custody.Key{State: custody.Active})
@@ -278,7 +278,7 @@ func TestAChangeBetweenASerialNumberAndItsPurchase(t *testing.T) {
 				set.Versions[i].State, set.Versions[i].Key = state, tripping{set.Versions[i].Key, &trip}
 			}
 		}
-		return l.Use(c.Revision, nil, []KeySet{set})
+		return l.Use(c.Revision, l.current.Load().policy, []KeySet{set})
 	}
 	l = newTill(t, suite.TDES, "pboc-ep", func(c *Config) { c.Reload = use })
 	o.decide(l.bench, custody.Key{State: custody.Active})

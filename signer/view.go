@@ -21,6 +21,9 @@ type snapshot struct {
 }
 
 func newSnapshot(revision uint64, rules *policy.Policy, sets []KeySet, now time.Time) (*snapshot, error) {
+	if rules == nil {
+		return nil, errors.New("signer: a policy is needed")
+	}
 	s := &snapshot{revision: revision, policy: rules, sets: make(map[string]*keySet, len(sets))}
 	for _, set := range sets {
 		if s.sets[set.Name] != nil {
@@ -76,7 +79,7 @@ func (s *Signer) looking(ctx context.Context) (view, error) {
 	return view{v.service, &snapshot{policy: v.keys.policy, sets: v.keys.sets}}, nil
 }
 
-// Use makes the policy and the key sets of a revision those that operations from now on go by; a nil policy is the one in use. An older revision than the one in use is left alone:
+// Use makes the policy and the key sets of a revision those that operations from now on go by. An older revision than the one in use is left alone:
 // of two that follow the catalogue at once, the newer stays.
 func (s *Signer) Use(revision uint64, rules *policy.Policy, sets []KeySet) error {
 	next, err := newSnapshot(revision, rules, sets, s.now())
@@ -85,9 +88,6 @@ func (s *Signer) Use(revision uint64, rules *policy.Policy, sets []KeySet) error
 	}
 	for {
 		keys := s.current.Load()
-		if rules == nil {
-			next.policy = keys.policy
-		}
 		if revision < keys.revision {
 			return nil
 		}
