@@ -17,18 +17,22 @@ import (
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-const testHang = 400 * time.Millisecond
+// testHang is long enough that a loaded machine keeps no thread of a good call from running for as long.
+const testHang = 800 * time.Millisecond
 
 func hanging(config *Config) {
 	config.Hang = testHang
 	config.InFlight = 3
 }
 
-// hangOne makes one call hang and returns what its caller got.
+// hangOne makes one call hang and returns what its caller got, once the call hangs: on a loaded machine it may have been written off
+// before it came to that, and would then take the next one's fault.
 func hangOne(t *testing.T, control *hsmtest.Control, key *Key, function string) error {
 	t.Helper()
+	before := control.Stats().Hanging
 	control.Set(hsmtest.Fault{Function: function, To: 1, Hang: hsmtest.HangForever})
 	_, err := loadMAC2(context.Background(), t, key, demoPath, "7E1722D0")
+	require.Eventually(t, func() bool { return control.Stats().Hanging == before+1 }, recoveryLimit, tick)
 	return err
 }
 
