@@ -15,8 +15,9 @@ import (
 type Database struct {
 	dialect dialect
 	readers *sql.DB
-	lists   *sql.DB // for pages of transactions
-	writer  *sql.DB // that the engine's connection is of; nil where the engine has its own
+	lists   *sql.DB    // for pages of transactions
+	writer  *sql.DB    // that the engine's connection is of; nil where the engine has its own
+	log     *sqliteLog // nil of PostgreSQL
 	hold    func(context.Context) (release func() error, err error)
 	queue   chan *waiting
 	stop    chan struct{} // closed by Close

@@ -1,4 +1,10 @@
 package store
 
-// MarkGroup is for tests.
-const MarkGroup = markGroup
+// For tests.
+const (
+	MarkGroup = markGroup
+	LogMost   = logMost
+)
+
+// OpenSQLiteLog opens a database whose log is full at so many pages.
+var OpenSQLiteLog = openSQLite

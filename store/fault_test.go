@@ -153,12 +153,12 @@ func startChild(t testing.TB, place string, pause time.Duration) (child *exec.Cm
 	return child, bufio.NewScanner(out), input
 }
 
-// openPlace opens a file, or a database at a URL.
+// openPlace opens a file, with a log so short that it is moved all the time, or a database at a URL.
 func openPlace(ctx context.Context, place string) (store.Store, error) {
 	if strings.HasPrefix(place, "postgresql://") {
 		return store.OpenPostgres(ctx, store.Postgres{URL: place})
 	}
-	return store.OpenSQLite(ctx, place)
+	return store.OpenSQLiteLog(ctx, place, 40)
 }
 
 func TestKilled(t *testing.T) { killed(t, placeSQLite(t), openSQLite, 50, sound) }

@@ -16,6 +16,11 @@ import (
 // a write-ahead log, and every commit is synchronised to the disk (synchronous=FULL). It refuses a schema that is newer than
 // this program's, and a record whose last entry is not the one that its head says.
 func OpenSQLite(ctx context.Context, path string) (*Database, error) {
+	return openSQLite(ctx, path, logFull)
+}
+
+// openSQLite opens a database whose log is full at so many pages.
+func openSQLite(ctx context.Context, path string, full int64) (*Database, error) {
 	if err := private(path); err != nil {
 		return nil, err
 	}
@@ -39,12 +44,17 @@ func OpenSQLite(ctx context.Context, path string) (*Database, error) {
 		return nil, errors.Join(err, readers.Close(), writer.Close())
 	}
 	lists.SetMaxOpenConns(2)
-	e, err := newSQLiteEngine(ctx, writer)
+	mover, err := open(path, "mode=rw")
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), lists.Close(), readers.Close(), writer.Close())
+		return nil, errors.Join(err, lists.Close(), readers.Close(), writer.Close())
+	}
+	log := newSQLiteLog(context.WithoutCancel(ctx), mover, full)
+	e, err := newSQLiteEngine(ctx, writer, log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), log.close(), lists.Close(), readers.Close(), writer.Close())
 	}
 	hold := func(context.Context) (func() error, error) { return holdFile(path + ".ceremony") }
-	return begin(&Database{dialect: sqlite, readers: readers, lists: lists, writer: writer, hold: hold}, e), nil
+	return begin(&Database{dialect: sqlite, readers: readers, lists: lists, writer: writer, log: log, hold: hold}, e), nil
 }
 
 // private makes the file readable by its owner alone before SQLite makes it by the process's umask.
@@ -59,12 +69,12 @@ func private(path string) error {
 	return f.Close()
 }
 
-// A connection waits two seconds for a lock that another process holds; a group waits as its engine's begin says. The writer has a page cache of 16 MB, keeps what a
-// statement would need to be undone in memory rather than in a file, and moves the log into the database every 4,000 pages:
-// rarely enough that a page changed often is moved once, often enough that the move holds up a commit by milliseconds.
+// A connection waits two seconds for a lock that another process holds; a group waits as its engine's begin says. The writer has a page cache
+// of 16 MB, keeps what a statement would need to be undone in memory rather than in a file, and never moves the log into the database in a
+// commit (see sqliteLog); a log that a reader has kept from beginning anew is cut to 128 MB when it does.
 const (
 	pragmas       = "&_pragma=busy_timeout(2000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
-	writerPragmas = "&_pragma=cache_size(-16000)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(4000)"
+	writerPragmas = "&_pragma=cache_size(-16000)&_pragma=temp_store(MEMORY)&_pragma=wal_autocheckpoint(0)&_pragma=journal_size_limit(134217728)"
 )
 
 func open(path, options string) (*sql.DB, error) {

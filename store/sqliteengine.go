@@ -17,6 +17,7 @@ import (
 type sqliteEngine struct {
 	ctx      context.Context // no caller's: a group outlives them
 	conn     *sql.Conn
+	log      *sqliteLog
 	prepared map[prepared]*sql.Stmt
 }
 
@@ -30,12 +31,12 @@ type prepared struct {
 // mostRows is the logarithm of the most rows of one statement.
 const mostRows = 6
 
-func newSQLiteEngine(ctx context.Context, db *sql.DB) (*sqliteEngine, error) {
+func newSQLiteEngine(ctx context.Context, db *sql.DB, log *sqliteLog) (*sqliteEngine, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e := &sqliteEngine{context.WithoutCancel(ctx), conn, map[prepared]*sql.Stmt{}}
+	e := &sqliteEngine{context.WithoutCancel(ctx), conn, log, map[prepared]*sql.Stmt{}}
 	if _, err := conn.ExecContext(ctx, `PRAGMA busy_timeout = 0`); err != nil { // begin waits
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -51,6 +52,7 @@ const (
 // begin takes the lock of the database, which another process may have. SQLite would look ever less often, down to ten times a second, and
 // come away with nothing beside a process that commits one group after the other: begin looks at the same pace to the end.
 func (e *sqliteEngine) begin() (connection, error) {
+	e.log.finish(e.ctx, e.conn)
 	deadline := time.Now().Add(lockTime)
 	for {
 		err := e.run(`BEGIN IMMEDIATE`)
@@ -62,7 +64,15 @@ func (e *sqliteEngine) begin() (connection, error) {
 	}
 }
 
-func (e *sqliteEngine) commit() error { return e.run(`COMMIT`) }
+func (e *sqliteEngine) commit() error {
+	err := e.run(`COMMIT`)
+	if err == nil {
+		if pages, counted := pagesWritten(e.conn); counted == nil { // SQLite refuses no count that it knows
+			e.log.written(pages)
+		}
+	}
+	return err
+}
 
 // SQLite may have rolled back by itself, and this then fails; the error before it says what went wrong.
 func (e *sqliteEngine) rollback() { _ = e.run(`ROLLBACK`) }
@@ -76,6 +86,7 @@ func (e *sqliteEngine) resolve() (bool, error) {
 
 // close finalises every statement; the connection would stay open behind one that was left.
 func (e *sqliteEngine) close() (err error) {
+	err = e.log.close()
 	for _, stmt := range e.prepared {
 		err = errors.Join(err, stmt.Close())
 	}
