@@ -51,6 +51,16 @@ func TestSQLiteLogIsBounded(t *testing.T) {
 	require.NoError(t, again.Close())
 }
 
+// A full log is moved though nothing more is committed: not by the writer.
+func TestSQLiteLogIsMovedBesideCommits(t *testing.T) {
+	place := placeSQLite(t)
+	s := openSmallLog(t, place)
+	require.EqualValues(t, 4096, sizeOf(t, place), "nothing is moved yet")
+	runCallers(t, s, 16, 200, freshLoads())
+	require.Eventually(t, func() bool { return sizeOf(t, place) > smallLog*4096/2 }, time.Minute, time.Millisecond)
+	require.NoError(t, s.Close())
+}
+
 // A reader sees one state for as long as it looks, however much is committed meanwhile. The log waits for it, and for no longer.
 func TestSQLiteLogWaitsForAReader(t *testing.T) {
 	place := placeSQLite(t)
