@@ -225,39 +225,6 @@ type Settled struct {
 // MaxSize is the most bytes that an entry's encoding may have: a bundle of the sealed log writes its length in two bytes.
 const MaxSize = 1<<16 - 1
 
-// Encode writes the entry as one line of JSON, canonically (see the package comment): two encodings of one entry are the same
-// bytes. An entry that is longer than MaxSize is an error, and so is one without an event, an outcome or a time.
-func (e Entry) Encode() ([]byte, error) {
-	if e.Event == "" || e.Outcome == "" || e.Time.IsZero() {
-		return nil, fmt.Errorf("audit entry: event %q, outcome %q, time %v: all three are needed", e.Event, e.Outcome, e.Time)
-	}
-	e.Version = Version
-	e.Time = e.Time.UTC().Truncate(time.Microsecond)
-	line, err := json.Marshal(e)
-	if err == nil && bytes.Contains(line, replacement) {
-		line, err = again(line)
-	}
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("audit entry: %w", err)
-	case len(line) > MaxSize:
-		return nil, fmt.Errorf("audit entry: %d bytes, expected at most %d", len(line), MaxSize)
-	}
-	return line, nil
-}
-
-// replacement is how encoding/json writes a byte that is no UTF-8, and only such a byte: read back it is U+FFFD, which is written
-// as itself. One more turn makes a text of a client's that holds such bytes canonical.
-var replacement = []byte(`\ufffd`)
-
-func again(line []byte) ([]byte, error) {
-	var e Entry
-	if err := json.Unmarshal(line, &e); err != nil {
-		return nil, err
-	}
-	return json.Marshal(e)
-}
-
 // ErrNotCanonical is the error of bytes that mean an entry and are not its encoding.
 var ErrNotCanonical = errors.New("not the canonical encoding")
 
