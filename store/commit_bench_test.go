@@ -24,13 +24,13 @@ import (
 // change, callers included: on a machine whose other cores are busy, a million over it is the rate. A PostgreSQL server is on the
 // same machine, and its time is not in it.
 func BenchmarkCommit(b *testing.B) {
-	benchmarkCommit(b, "sqlite", []int{1, 64, 256}, func(b *testing.B) *store.Database {
+	benchmarkCommit(b, "sqlite", []int{1, 13, 64, 256}, func(b *testing.B) *store.Database {
 		s, err := store.OpenSQLite(b.Context(), filepath.Join(b.TempDir(), "state.db"))
 		require.NoError(b, err)
 		return s
 	})
 	server := pgtest.Start(b)
-	benchmarkCommit(b, "postgres", []int{1, 64, 256}, func(b *testing.B) *store.Database { return openOver(b, server, server.TCP(server.Database(b))) })
+	benchmarkCommit(b, "postgres", []int{1, 13, 64, 256}, func(b *testing.B) *store.Database { return openOver(b, server, server.TCP(server.Database(b))) })
 }
 
 func benchmarkCommit(b *testing.B, engine string, callers []int, open func(*testing.B) *store.Database) {

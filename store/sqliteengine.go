@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/bits"
 	"strings"
 	"time"
 
@@ -21,15 +20,15 @@ type sqliteEngine struct {
 	prepared map[prepared]*sql.Stmt
 }
 
-// prepared is a text over 1<<size rows. Each text is prepared for 1, 2, 4 … rows when first needed, and runs on the powers of two that add
-// up to what it is given: few statements, each prepared once.
+// prepared is a text over so many rows. Each text is prepared for a number of rows when first needed: a group costs one statement a table, and
+// they are as many as groups have sizes.
 type prepared struct {
 	text string
-	size int
+	rows int
 }
 
-// mostRows is the logarithm of the most rows of one statement.
-const mostRows = 6
+// mostRows is the most rows of one statement.
+const mostRows = 64
 
 func newSQLiteEngine(ctx context.Context, db *sql.DB, log *sqliteLog) (*sqliteEngine, error) {
 	conn, err := db.Conn(ctx)
@@ -94,20 +93,20 @@ func (e *sqliteEngine) close() (err error) {
 }
 
 func (e *sqliteEngine) run(text string) error {
-	stmt, err := e.prepare(&statement{text: text}, 0)
+	stmt, err := e.prepare(&statement{text: text}, 1)
 	if err == nil {
 		_, err = stmt.ExecContext(e.ctx)
 	}
 	return err
 }
 
-func (e *sqliteEngine) prepare(s *statement, size int) (*sql.Stmt, error) {
-	key := prepared{s.text, size}
+func (e *sqliteEngine) prepare(s *statement, rows int) (*sql.Stmt, error) {
+	key := prepared{s.text, rows}
 	if e.prepared[key] == nil {
 		text := s.text
 		if s.takesRows() {
 			row := "(?" + strings.Repeat(", ?", s.width()-1) + ")"
-			text = fmt.Sprintf(text, row+strings.Repeat(", "+row, 1<<size-1))
+			text = fmt.Sprintf(text, row+strings.Repeat(", "+row, rows-1))
 		}
 		stmt, err := e.conn.PrepareContext(e.ctx, text)
 		if err != nil {
@@ -121,19 +120,19 @@ func (e *sqliteEngine) prepare(s *statement, size int) (*sql.Stmt, error) {
 // split calls run with the statement for each part of values.
 func (e *sqliteEngine) split(s *statement, values []any, run func(*sql.Stmt, []any) error) error {
 	if s.kinds == "" {
-		stmt, err := e.prepare(s, 0)
+		stmt, err := e.prepare(s, 1)
 		if err != nil {
 			return err
 		}
 		return run(stmt, nil)
 	}
 	for len(values) > 0 {
-		size := min(bits.Len(uint(len(values)/s.width()))-1, mostRows)
-		stmt, err := e.prepare(s, size)
+		rows := min(len(values)/s.width(), mostRows)
+		stmt, err := e.prepare(s, rows)
 		if err != nil {
 			return err
 		}
-		part := s.width() << size
+		part := s.width() * rows
 		if err := run(stmt, values[:part]); err != nil {
 			return err
 		}
