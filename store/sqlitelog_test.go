@@ -95,12 +95,13 @@ func TestSQLiteLogWaitsForAReader(t *testing.T) {
 func TestSQLiteLogIsNotMoved(t *testing.T) {
 	place := placeSQLite(t)
 	first := openSQLite(t, place)
-	runCallers(t, first, 16, 1000, freshLoads())
+	const before = 3000 // the database is larger than the log ever is
+	runCallers(t, first, 16, before, freshLoads())
 	require.NoError(t, first.Close())
 	s := openSmallLog(t, place)
 	t.Cleanup(func() { limitFiles(t, noLimit) })
 	limitFiles(t, uint64(sizeOf(t, place)))
-	next, committed := freshLoads(), 1000
+	next, committed := freshLoads(), before
 	until := func(failing bool) {
 		for deadline := time.Now().Add(time.Minute); (s.LogFailure() != nil) != failing; committed++ {
 			require.True(t, time.Now().Before(deadline), "failing: %v expected", failing)
