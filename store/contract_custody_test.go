@@ -68,6 +68,15 @@ func contractCustody(t *testing.T, e engine) {
 			read, err := s.Custody(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, want, read)
+			for known := range want.Revision + 2 {
+				read, err := s.CustodyOtherThan(t.Context(), known)
+				require.NoError(t, err)
+				if known == want.Revision {
+					assert.Equal(t, store.Custody{Revision: known}, read)
+				} else {
+					assert.Equal(t, want, read)
+				}
+			}
 			require.NoError(t, s.Commit(t.Context(), deciding(byCustody, func(p *store.Purse, _ uint64) ([]audit.Entry, error) {
 				assert.Equal(t, want.Revision, p.Custody().Revision)
 				assert.Equal(t, string(want.Document), string(p.Custody().Document))

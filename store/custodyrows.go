@@ -49,6 +49,16 @@ func (s *Database) Custody(ctx context.Context) (c Custody, err error) {
 	return c, nil
 }
 
+// CustodyOtherThan is Custody without the document where its revision is the known one.
+func (s *Database) CustodyOtherThan(ctx context.Context, known uint64) (c Custody, err error) {
+	err = s.row(ctx, `SELECT revision, CASE revision WHEN ? THEN NULL ELSE document END FROM custody WHERE one = 1`, int64(known)).
+		Scan(&c.Revision, &c.Document)
+	if err != nil || c.Revision == 0 {
+		return Custody{}, readError(err)
+	}
+	return c, nil
+}
+
 // ChangeRequest returns a change request, or ErrNotFound.
 func (s *Database) ChangeRequest(ctx context.Context, id string) (ChangeRequest, error) {
 	r, err := scanRequest(s.row(ctx, `SELECT `+requestColumns+` FROM change_requests WHERE id = ?`, id))

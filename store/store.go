@@ -98,6 +98,8 @@ type Store interface {
 	ReaderSession(ctx context.Context, id string) (ReaderSession, error)
 	// Custody returns the catalogue; of a store without officers the zero Custody.
 	Custody(ctx context.Context) (Custody, error)
+	// CustodyOtherThan is Custody without the document where its revision is the known one, for those who look often.
+	CustodyOtherThan(ctx context.Context, known uint64) (Custody, error)
 	// ChangeRequest returns a change request, or ErrNotFound.
 	ChangeRequest(ctx context.Context, id string) (ChangeRequest, error)
 	// ChangeRequests returns the change requests that f chooses, in the order of their proposals.

@@ -75,7 +75,7 @@ func (n *node) reload(ctx context.Context) error {
 	defer cancel()
 	n.keys.reading.Lock()
 	defer n.keys.reading.Unlock()
-	stored, err := n.store.Custody(ctx)
+	stored, err := n.store.CustodyOtherThan(ctx, n.keys.revision)
 	if err != nil || stored.Revision == n.keys.revision {
 		return err
 	}
