@@ -17,8 +17,8 @@ import (
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-// testHang is long enough that a loaded machine keeps no thread of a good call from running for as long.
-const testHang = 800 * time.Millisecond
+// testHang is long enough that no good call takes as long on a loaded machine, also one that writes an object to a busy disk.
+const testHang = 1500 * time.Millisecond
 
 func hanging(config *Config) {
 	config.Hang = testHang

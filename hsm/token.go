@@ -187,13 +187,14 @@ func (t *Token) lost(g *generation) {
 // exit turns the token unready for good and asks for the end of the process (rule 7).
 func (t *Token) exit(cause error) {
 	t.setState(StateRestart, fmt.Errorf("%w: %w", ErrRestart, cause))
+	g := t.current.Swap(nil) // nobody finds it ready once Done is closed
 	t.mu.Lock()
 	if t.state == StateRestart && !closed(t.done) {
 		t.log.Error("the process must restart", "error", cause)
 		close(t.done)
 	}
 	t.mu.Unlock()
-	if g := t.current.Load(); g != nil {
+	if g != nil {
 		g.fail(classDevice, cause) // who waits is refused; the keeper starts no other
 	}
 }
