@@ -92,11 +92,13 @@ func contract(t *testing.T, e engine, token *Token) {
 
 func contractComputes(t *testing.T, alg suite.Algorithm, key keyderive.Key) {
 	want := loadMACs[alg]
-	mac2, err := loadMAC2(context.Background(), t, key, demoPath, want.mac1)
-	require.NoError(t, err)
-	assert.Equal(t, bytesOf(t, want.mac2), mac2[:])
-	_, err = loadMAC2(context.Background(), t, key, demoPath, "00000000")
-	require.ErrorIs(t, err, keyderive.ErrMismatch)
+	for _, way := range []keyderive.Key{key, stepwise{key}} {
+		mac2, err := loadMAC2(context.Background(), t, way, demoPath, want.mac1)
+		require.NoError(t, err)
+		assert.Equal(t, bytesOf(t, want.mac2), mac2[:])
+		_, err = loadMAC2(context.Background(), t, way, demoPath, "00000000")
+		require.ErrorIs(t, err, keyderive.ErrMismatch)
+	}
 }
 
 func contractConcurrent(t *testing.T, alg suite.Algorithm, key keyderive.Key) {
@@ -122,6 +124,8 @@ func contractContext(t *testing.T, key keyderive.Key) {
 	err := key.Lend(ctx, demoPath, func(keyderive.Unit) error { called = true; return nil })
 	require.ErrorIs(t, err, context.Canceled)
 	assert.False(t, called)
+	_, err = loadMAC2(ctx, t, key, demoPath, "7E1722D0")
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func contractUse(t *testing.T, key keyderive.Key) {

@@ -17,8 +17,9 @@ type generation struct {
 	slot   uint
 	anchor pkcs11.SessionHandle // the session that holds the login
 
-	jobs  *turns // for the workers
-	admin *turns // for the anchor: issuer levels, making and trying keys
+	jobs  *turns        // for the workers
+	admin *turns        // for the anchor: issuer levels, making and trying keys
+	turn  chan struct{} // full while a session is at exchanges, on a serial token
 	down  chan struct{}
 
 	ending sync.Once
@@ -34,6 +35,23 @@ type generation struct {
 
 	levels levels
 	proven map[feature]error // of the keeper before traffic, then of the anchor: one goroutine at a time
+}
+
+// newGeneration makes the next one, empty.
+func (t *Token) newGeneration(slot uint) *generation {
+	return &generation{
+		number:  t.number.Load() + 1,
+		token:   t,
+		slot:    slot,
+		jobs:    newTurns(t.config.Queue),
+		admin:   newTurns(t.config.Queue),
+		turn:    make(chan struct{}, 1),
+		down:    make(chan struct{}),
+		entries: map[string]*entry{},
+		leaving: map[string]*entry{},
+		levels:  levels{keys: map[levelKey]*parent{}},
+		proven:  map[feature]error{},
+	}
 }
 
 // maxDiscarded is how many lost sessions wait for a finalize before one is made (rule 9).

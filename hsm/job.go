@@ -29,6 +29,8 @@ type job struct {
 	discard func()
 	// released is called once, when no worker runs the job any more or ever will.
 	released func()
+	// exchange is what the job is of, in the place of run: it may cross into the library with others.
+	exchange *exchange
 	// lost is called when the job's call was written off and nobody waits for the job itself.
 	lost func(error)
 }

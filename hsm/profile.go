@@ -20,6 +20,10 @@ type Profile struct {
 	SM4CBC     uint // CKM_SM4_CBC
 	SM4Derive  uint // CKM_SM4_ECB_ENCRYPT_DATA; without it SM4 is at the CARD boundary, by ECB
 
+	// Serial: the library does one call at a time however many sessions there are, and sessions beside each other only wait for its locks.
+	// Crossings into it take turns then.
+	Serial bool
+
 	NoDerivation bool // the token derives nothing: CARD by ECB alone, with issuer-level keys in locked memory too
 	ThreeKeyDES  bool // the token has no CKK_DES2: two-key DES is CKK_DES3 with L‖R‖L
 	NoKeyWrap    bool // the token has no CKM_AES_KEY_WRAP: backup copies are wrapped by its AES in ECB mode, and pass through locked memory

@@ -39,6 +39,10 @@ type ProfileFile struct {
 	// AES in ECB and CBC mode.
 	NoGCM bool `yaml:"noGcm"`
 
+	// Serial says that the token's library does one call at a time, however many sessions there are. Online transactions then take
+	// turns in it, which spares them the wait for its locks. Left out, sessions work beside each other, as an HSM on a network wants.
+	Serial bool `yaml:"serial"`
+
 	// NoKeyWrap says that the token has no AES key wrap (CKM_AES_KEY_WRAP): copies for backup are then wrapped by AES in ECB mode, and masters
 	// pass through locked memory when they are made and restored.
 	NoKeyWrap bool `yaml:"noKeyWrap"`
@@ -105,7 +109,7 @@ func ParseProfile(data []byte) (Profile, error) {
 		return Profile{}, fmt.Errorf("token profile: name: %q does not match %v", file.Name, profileName)
 	}
 	profile := Profile{Name: file.Name, Tested: file.Tested, XORKeys: file.XORKeys,
-		NoDerivation: file.NoDerivation, ThreeKeyDES: file.ThreeKeyDES, NoGCM: file.NoGCM, NoKeyWrap: file.NoKeyWrap}
+		NoDerivation: file.NoDerivation, ThreeKeyDES: file.ThreeKeyDES, NoGCM: file.NoGCM, NoKeyWrap: file.NoKeyWrap, Serial: file.Serial}
 	if s := file.SM4; s != nil {
 		profile.SM4KeyType, profile.SM4ECB, profile.SM4CBC, profile.SM4Derive = s.KeyType, s.ECB, s.CBC, s.DeriveECB
 		if *s == (SM4File{}) {

@@ -51,7 +51,7 @@ func TestBoundariesOfShippedProfiles(t *testing.T) {
 	}
 	softhsm, err := ShippedProfile(ProfileSoftHSM)
 	require.NoError(t, err)
-	assert.Equal(t, Profile{Name: "softhsm", Tested: true}, softhsm, "the zero profile, by its name")
+	assert.Equal(t, Profile{Name: "softhsm", Tested: true, Serial: true}, softhsm, "the zero profile, but for its name and its turns")
 }
 
 const wholeProfile = `name: own

@@ -39,18 +39,7 @@ func (t *Token) start() (g *generation, err error) {
 	if err := t.login(anchor, flags); err != nil {
 		return nil, err
 	}
-	g = &generation{
-		number:  t.number.Load() + 1,
-		token:   t,
-		slot:    slot,
-		jobs:    newTurns(t.config.Queue),
-		admin:   newTurns(t.config.Queue),
-		down:    make(chan struct{}),
-		entries: map[string]*entry{},
-		leaving: map[string]*entry{},
-		levels:  levels{keys: map[levelKey]*parent{}},
-		proven:  map[feature]error{},
-	}
+	g = t.newGeneration(slot)
 	if err := t.settleAll(anchor); err != nil {
 		return nil, err
 	}

@@ -54,6 +54,8 @@ type Token struct {
 	doubts int            // doubtful answers to logins since one succeeded (login.go)
 	blamed map[string]int // starts in a row that a key spoilt (entry.go)
 
+	patience time.Duration // turnTime, but in tests
+
 	life    context.Context // ends with Close
 	stop    context.CancelFunc
 	faults  chan *generation // from the generation that ended to the keeper
@@ -135,6 +137,7 @@ func newToken(config Config) *Token {
 		done:       make(chan struct{}),
 		state:      StateRecovering,
 		steady:     longLife,
+		patience:   turnTime,
 		blamed:     map[string]int{},
 		specs:      map[string]KeySpec{},
 		found:      map[string]Exposure{},

@@ -72,28 +72,23 @@ func importKey(t testing.TB, token *Token, spec KeySpec, key string) *Key {
 
 var demoPath = keyderive.RootFirst(keyderive.Factor{0x10, 0, 0x10, 0, 0x10, 0, 0x10, 0})
 
-// loadMAC2 does the load of the demonstration card: the right MAC1 is demanded, and MAC2 returned.
-func loadMAC2(ctx context.Context, t testing.TB, key keyderive.Key, path keyderive.Path, mac1 string) (keyderive.MAC, error) {
-	card := factorOf(t, "3105228000001117")
-	in := keyderive.Factor(bytesOf(t, "A1B2C3D4 0007 8000"))
-	proof := bytesOf(t, "000003E8 00000064 02 112233445566")
-	issue := bytesOf(t, "00000064 02 112233445566 20240131 235959")
-	got := keyderive.MAC(bytesOf(t, mac1))
-	answer := make(chan keyderive.MAC, 1)
-	err := keyderive.NewMaster(key, path).WithCard(ctx, card, func(card keyderive.Card) error {
-		session, err := card.Session(in)
-		if err != nil {
-			return err
-		}
-		mac2, err := session.Answer(proof, got, issue)
-		answer <- mac2
-		return err
-	})
-	if err != nil {
-		return keyderive.MAC{}, err
+// demoLoad is the load of the demonstration card, with the MAC1 that it is to have.
+func demoLoad(t testing.TB, mac1 string) keyderive.Exchange {
+	t.Helper()
+	return keyderive.Exchange{
+		Card: factorOf(t, "3105228000001117"), In: keyderive.Factor(bytesOf(t, "A1B2C3D4 0007 8000")),
+		Proof: bytesOf(t, "000003E8 00000064 02 112233445566"), Got: keyderive.MAC(bytesOf(t, mac1)),
+		Issue: bytesOf(t, "00000064 02 112233445566 20240131 235959"),
 	}
-	return <-answer, nil
 }
+
+// loadMAC2 does the load of the demonstration card as the signer does: the right MAC1 is demanded, and MAC2 returned.
+func loadMAC2(ctx context.Context, t testing.TB, key keyderive.Key, path keyderive.Path, mac1 string) (keyderive.MAC, error) {
+	return keyderive.NewMaster(key, path).Exchange(ctx, demoLoad(t, mac1))
+}
+
+// stepwise is a Key that has no way to answer at once.
+type stepwise struct{ keyderive.Key }
 
 func TestLoadInsideTheToken(t *testing.T) {
 	token := openToken(t, configOf(hsmtest.NewToken(t)))

@@ -71,6 +71,27 @@ func (t *turns) put(j *job) bool {
 func (t *turns) take() *job {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.first()
+}
+
+// takeExchange is the next job if it is an exchange, for who has taken none from ready; nil: it is none, or others are about to take what
+// waits.
+func (t *turns) takeExchange() *job {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.next) == 0 || t.next[0].first.exchange == nil {
+		return nil
+	}
+	select {
+	case <-t.ready:
+		return t.first()
+	default:
+		return nil
+	}
+}
+
+// first takes out the next job; nil: there is none. mu is held.
+func (t *turns) first() *job {
 	if len(t.next) == 0 {
 		return nil
 	}

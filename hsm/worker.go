@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // worker owns one session and runs jobs on it, one after another (rule 3).
@@ -13,9 +14,13 @@ type worker struct {
 	queue      *turns
 	// anchor: its session holds the login and may make token objects, and the issuer-level keys are objects of it. It is never
 	// replaced: its objects die with it, and their handles may then be other objects'.
-	anchor  bool
-	current atomic.Pointer[job]
-	left    error // the token's error in a job whose use ended the goroutine: for the next goroutine to settle
+	anchor   bool
+	current  atomic.Pointer[job]
+	batch    []*job        // of the crossing: this worker's goroutine alone
+	crossing *crossing     // its memory, from the first exchange on
+	pace     time.Duration // of one exchange in the last crossing
+	turn     atomic.Bool   // it has the generation's turn
+	left     error         // the token's error in a job whose use ended the goroutine: for the next goroutine to settle
 }
 
 var errAnchorLost = errors.New("the anchor session is lost, and the issuer-level keys with it")
@@ -49,12 +54,21 @@ func (w *worker) loop() {
 			if j == nil || !j.state.CompareAndSwap(jobQueued, jobRunning) {
 				continue // its caller left
 			}
-			if err := w.execute(j); err != nil && !w.settle(err) {
+			if !w.run(j) {
 				normal = true
 				return
 			}
 		}
 	}
+}
+
+// run works off j, and what may cross with it; false: the session is lost for good, or the generation.
+func (w *worker) run(j *job) (goesOn bool) {
+	if j.exchange != nil {
+		return w.answer(j)
+	}
+	err := w.execute(j)
+	return err == nil || w.settle(err)
 }
 
 // execute runs j and returns the token's error, nil when the session is as good as before.

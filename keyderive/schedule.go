@@ -93,12 +93,16 @@ func (c Card) Session(in Factor) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
-	data := in.input()
-	if c.alg == suite.TDES {
-		data = in.twin()
-	}
-	session, err := card.Derive(data, ToEncrypt)
+	session, err := card.Derive(sessionInput(c.alg, in), ToEncrypt)
 	return Session{macer{c.alg, session}}, err
+}
+
+// sessionInput is what derives a session key from the card key.
+func sessionInput(alg suite.Algorithm, in Factor) [16]byte {
+	if alg == suite.TDES {
+		return in.twin()
+	}
+	return in.input()
 }
 
 // TAC is the card's TAC key: both halves of DTK folded together in the 3DES suite, DTK itself in the SM4 suite

@@ -111,19 +111,9 @@ func (s view) authorize(ctx context.Context, caller policy.Caller, grant policy.
 // answer verifies MAC1 and computes MAC2, on the token as far as the key's boundary says. MAC2 is four bytes in ordinary
 // memory from here on: it is no secret, but it does not leave before it is recorded.
 func (o online) answer(ctx context.Context, key Version) (purse.MAC, error) {
-	result := new(purse.MAC) // not a result variable: after an early return the loan may still write it
-	err := o.set.master(key, o.card).WithCard(ctx, o.card.factor, func(c keyderive.Card) error {
-		session, err := c.Session(o.SessionInput())
-		if err != nil {
-			return err
-		}
-		*result, err = session.Answer(o.MAC1Data(), o.MAC1(), o.MAC2Data(o.date, o.time))
-		return err
+	return o.set.master(key, o.card).Exchange(ctx, keyderive.Exchange{
+		Card: o.card.factor, In: o.SessionInput(), Proof: o.MAC1Data(), Got: o.MAC1(), Issue: o.MAC2Data(o.date, o.time),
 	})
-	if err != nil {
-		return purse.MAC{}, err
-	}
-	return *result, nil
 }
 
 // commitOnline is step 5 of DESIGN, §3: the decision, the attempt and the entry in one transaction; only then MAC2 leaves.

@@ -104,3 +104,12 @@ func (k lateKey) LendCards(ctx context.Context, path keyderive.Path, cards []key
 	}
 	return key.LendCards(ctx, path, cards, use)
 }
+
+// Exchange implements keyderive.Exchanger.
+func (k lateKey) Exchange(ctx context.Context, path keyderive.Path, x keyderive.Exchange) (keyderive.MAC, error) {
+	key, err := k.key()
+	if err != nil {
+		return keyderive.MAC{}, err
+	}
+	return key.Exchange(ctx, path, x)
+}
