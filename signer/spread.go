@@ -1,16 +1,17 @@
 package signer
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/pursekeeper/pursekeeper/hsm"
 )
 
 // spread does n pieces of work in parts of at least least on as many goroutines as there are processors, and returns when all
 // are done or the first error, or panic, has ended them: then what is begun is finished, and the rest is not. A panic is raised
 // again in the caller, as if it had done the work itself.
 func spread(n, least int, work func(from, to int) error) error {
-	workers := min(runtime.GOMAXPROCS(0), (n+least-1)/least)
+	workers := min(hsm.Processors(), (n+least-1)/least)
 	if workers <= 1 {
 		return work(0, n)
 	}

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/pursekeeper/pursekeeper/audit"
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/keyderive"
 	"github.com/pursekeeper/pursekeeper/policy"
 	"github.com/pursekeeper/pursekeeper/purse"
@@ -226,7 +226,7 @@ func (b *tacBatch) verify(ctx context.Context, inTurn func(part func() error) er
 			b.refuse(g)
 			continue
 		}
-		size := min(max((len(g.cards)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0), leastCards), mostCards)
+		size := min(max((len(g.cards)+hsm.Processors()-1)/hsm.Processors(), leastCards), mostCards)
 		for from := 0; from < len(g.cards); from += size {
 			shares = append(shares, share{g, from, min(from+size, len(g.cards))})
 		}

@@ -54,6 +54,7 @@ func newNode(ctx context.Context, cfg *config.Config, log *slog.Logger) (n *node
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	hsm.MakeRoom(cfg.Token.InFlight)
 	signal.Notify(n.again, unix.SIGHUP) // before the log asks for one: by default it ends the process
 	defer func() {
 		if err != nil {

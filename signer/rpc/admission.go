@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
+	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/signer"
 	"github.com/pursekeeper/pursekeeper/signer/admission"
 )
@@ -54,7 +54,7 @@ func NewAdmission(c AdmissionConfig) (*Admission, error) {
 		c.Default.Queue = c.Slots
 	}
 	about := &admission.About{}
-	processors := runtime.GOMAXPROCS(0)
+	processors := hsm.Processors()
 	rest := max(1, processors/2) // of the processors, for long work, while several clients are about
 	a := &Admission{}
 	for _, q := range []struct {
