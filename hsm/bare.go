@@ -12,60 +12,66 @@ import (
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
 
-// BareLoad measures the bare PKCS#11 loop that DESIGN §10 compares with: n loads of a TOKEN key over so many threads, each with a
-// session of its own, and nothing but the calls that AuthorizeLoad makes of the token, through the same C entry points:
+// BareLoop is the bare PKCS#11 loop that DESIGN §10 compares with: loads over some threads, each with a session of its own, and nothing but
+// the calls that AuthorizeLoad makes of the token, through the same C entry points:
 //
 //	derive card key · derive session key · MAC1: init, encrypt 16 · MAC2: init, encrypt 24 · destroy · destroy
 //
-// The issuer-level key is a session object made before, as it is for a generation. It opens the token for itself and closes it.
-func BareLoad(ctx context.Context, config Config, label string, path keyderive.Path, n, threads int) (perSecond float64, err error) {
-	if n < 1 || threads < 1 {
-		return 0, fmt.Errorf("bare loop: %d loads, %d threads: expected positive numbers", n, threads)
+// The issuer-level key is a session object made before, as it is for a generation. Its sessions are outside the token's pool, and end with
+// the generation: it is for measurements, on a token that does nothing else meanwhile.
+type BareLoop struct {
+	generation *generation // of the handles
+	loops      []*bareLoop
+}
+
+// BareLoop opens a loop over at most so many threads, under the TOKEN key with the label at its issuer levels.
+func (t *Token) BareLoop(ctx context.Context, label string, path keyderive.Path, threads int) (*BareLoop, error) {
+	if threads < 1 {
+		return nil, fmt.Errorf("bare loop: %d threads: expected a positive number", threads)
 	}
-	t, err := Open(ctx, config)
-	if err != nil {
-		if t != nil {
-			err = errors.Join(err, t.Close())
-		}
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, t.Close()) }()
 	g, err := t.generation()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	e, err := g.entry(label)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if e.spec.Boundary != keyderive.BoundaryToken || !e.spec.Kind.Derives() || path.Len() != e.spec.IssuerLevels {
-		return 0, fmt.Errorf("bare loop: key %q: expected a TOKEN key that derives, and its issuer levels", label)
+		return nil, fmt.Errorf("bare loop: key %q: expected a TOKEN key that derives, and its issuer levels", label)
 	}
-	p, err := g.parent(ctx, e, path)
+	p, err := g.parent(ctx, e, path) // never dropped: it lives as long as the generation
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer g.drop(p)
-	loops := make([]*bareLoop, threads)
-	for i := range loops {
+	b := &BareLoop{generation: g}
+	for range threads {
 		s := t.newSession()
 		if err := s.open(g.slot, false); err != nil {
-			return 0, fmt.Errorf("bare loop: %w", err)
+			return nil, fmt.Errorf("bare loop: %w", err)
 		}
-		loops[i] = &bareLoop{c: t.module.cryptoki, s: s.handle, d: e.dialect, parent: p.key, n: (n + i) / threads}
+		b.loops = append(b.loops, &bareLoop{c: t.module.cryptoki, s: s.handle, d: e.dialect, parent: p.key})
 	}
-	return runBare(ctx, loops, n)
+	return b, nil
 }
 
-func runBare(ctx context.Context, loops []*bareLoop, n int) (float64, error) {
-	errs := make([]error, len(loops))
+// Run makes n loads over the first threads of the loop, and says how long they took. It makes none when the generation of the loop has
+// ended: its handles may be other sessions' and other keys' then.
+func (b *BareLoop) Run(ctx context.Context, n, threads int) (time.Duration, error) {
+	if n < 1 || threads < 1 || threads > len(b.loops) {
+		return 0, fmt.Errorf("bare loop: %d loads, %d threads: expected at least one, and at most %d threads", n, threads, len(b.loops))
+	}
+	if g := b.generation; closed(g.down) {
+		return 0, fmt.Errorf("bare loop: %w", g.unavailable())
+	}
+	errs := make([]error, threads)
 	var group sync.WaitGroup
 	begin := time.Now()
-	for i, loop := range loops {
-		group.Go(func() { errs[i] = loop.run(ctx) })
+	for i, loop := range b.loops[:threads] {
+		group.Go(func() { errs[i] = loop.run(ctx, (n+i)/threads) })
 	}
 	group.Wait()
-	return float64(n) / time.Since(begin).Seconds(), errors.Join(errs...)
+	return time.Since(begin), errors.Join(errs...)
 }
 
 type bareLoop struct {
@@ -73,11 +79,10 @@ type bareLoop struct {
 	s      pkcs11.SessionHandle
 	d      dialect
 	parent pkcs11.ObjectHandle
-	n      int
 }
 
-func (l *bareLoop) run(ctx context.Context) error {
-	for i := range l.n {
+func (l *bareLoop) run(ctx context.Context, n int) error {
+	for i := range n {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -170,20 +170,26 @@ func TestAdoptionBesideARecovery(t *testing.T) {
 	contractComputes(t, suite.TDES, keys[0])
 }
 
-func TestBareLoad(t *testing.T) {
-	made := hsmtest.NewToken(t)
-	config := configOf(made)
-	spec := specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster)
-	token, err := Open(context.Background(), config)
+func TestBareLoop(t *testing.T) {
+	token := openToken(t, configOf(hsmtest.NewToken(t)))
+	ctx := context.Background()
+	importKey(t, token, specOf(t, "load", keyderive.KindLoad, suite.TDES, keyderive.BoundaryToken, 1, loadMaster), loadMaster)
+	before := objects(t, token)
+	loop, err := token.BareLoop(ctx, "load", demoPath, 2)
 	require.NoError(t, err)
-	importKey(t, token, spec, loadMaster)
-	require.NoError(t, token.Close())
-	config.Keys = []KeySpec{spec}
-	perSecond, err := BareLoad(context.Background(), config, "load", demoPath, 50, 2)
-	require.NoError(t, err)
-	assert.Positive(t, perSecond)
-	_, err = BareLoad(context.Background(), config, "none", demoPath, 1, 1)
+	for threads := 1; threads <= 2; threads++ {
+		took, err := loop.Run(ctx, 50, threads)
+		require.NoError(t, err)
+		assert.Positive(t, took)
+	}
+	assert.Equal(t, before+1, objects(t, token), "the key at the issuer levels is left")
+	_, err = loop.Run(ctx, 50, 3)
+	assert.ErrorContains(t, err, "at most 2 threads")
+	_, err = token.BareLoop(ctx, "none", demoPath, 1)
 	assert.ErrorIs(t, err, ErrKeyNotFound)
-	_, err = BareLoad(context.Background(), config, "load", keyderive.Path{}, 1, 1)
+	_, err = token.BareLoop(ctx, "load", keyderive.Path{}, 1)
 	assert.ErrorContains(t, err, "issuer levels")
+	token.current.Load().fail(classStale, pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN))
+	_, err = loop.Run(ctx, 50, 1)
+	assert.ErrorIs(t, err, ErrUnavailable, "its handles are of the generation before")
 }

@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"time"
 
-	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
-	"github.com/pursekeeper/pursekeeper/signer"
-	"github.com/pursekeeper/pursekeeper/signer/rpc"
 )
 
 // benchCmd measures.
@@ -22,13 +18,15 @@ type benchCmd struct {
 	TACs benchTACsCmd `cmd:"" name:"tacs" help:"Verify a file of purchase TACs, a million by default, and find the forged ones."`
 }
 
-// benchLoadCmd measures a load four ways on a throw-away development token: the bare PKCS#11 loop, the signer in process,
-// and the signer over mTLS with its client on the same machine, request by request and over Transact.
+// benchLoadCmd measures a load five ways on a throw-away development token: the bare PKCS#11 loop, the signer in process, sealed and not,
+// and the signer over mTLS with its client on the same machine, request by request and over Transact. All but the unsealed take turns: the
+// speed of a machine that others use too changes from second to second, and a ratio of rates that were measured one after the other with it.
 type benchLoadCmd struct {
 	Callers int           `help:"Concurrent callers." default:"64"`
-	For     time.Duration `help:"How long each measurement runs." default:"5s"`
+	For     time.Duration `help:"How long each measurement runs, over all rounds." default:"5s"`
+	Rounds  int           `help:"Rounds; in each, all measurements take turns." default:"5"`
 	JSON    bool          `help:"Print one JSON object instead of the table." name:"json"`
-	Profile string        `help:"Write a CPU profile of the measurement in process." type:"path" placeholder:"FILE"`
+	Profile string        `help:"Measure once more in process, and write a CPU profile of it." type:"path" placeholder:"FILE"`
 	Dir     string        `help:"Where to make the throw-away signer; its disk is the one that is measured." type:"existingdir"`
 }
 
@@ -37,38 +35,34 @@ func (c *benchLoadCmd) Validate() error {
 	switch {
 	case c.Callers < 1:
 		return fmt.Errorf("--callers: %d, expected at least 1", c.Callers)
-	case c.For < time.Millisecond:
-		return fmt.Errorf("--for: %v, expected at least %v", c.For, time.Millisecond)
+	case c.Rounds < 1:
+		return fmt.Errorf("--rounds: %d, expected at least 1", c.Rounds)
+	case c.For/time.Duration(c.Rounds) < time.Millisecond:
+		return fmt.Errorf("--for: %v, expected at least %v a round", c.For, time.Millisecond)
 	}
 	return nil
 }
 
 // loadFigures are what one run measured.
 type loadFigures struct {
-	Callers            int     `json:"callers"`
-	BareLoopPerSecond  float64 `json:"bareLoopPerSecond"`
-	BareLoopThreads    int     `json:"bareLoopThreads"`
-	InProcessPerSecond float64 `json:"inProcessPerSecond"`
-	InProcessRatio     float64 `json:"inProcessRatio"`
-	InProcessP50Millis float64 `json:"inProcessP50Millis"`
-	InProcessP99Millis float64 `json:"inProcessP99Millis"`
-	InProcessCPUMicros float64 `json:"inProcessCPUMicros"`
-	UnsealedPerSecond  float64 `json:"unsealedPerSecond"`
-	UnsealedRatio      float64 `json:"unsealedRatio"`
-	UnsealedP50Millis  float64 `json:"unsealedP50Millis"`
-	UnsealedP99Millis  float64 `json:"unsealedP99Millis"`
-	UnsealedCPUMicros  float64 `json:"unsealedCPUMicros"`
-	MTLSPerSecond      float64 `json:"mtlsPerSecond"`
-	MTLSRatio          float64 `json:"mtlsRatio"`
-	MTLSP50Millis      float64 `json:"mtlsP50Millis"`
-	MTLSP99Millis      float64 `json:"mtlsP99Millis"`
-	MTLSCPUMicros      float64 `json:"mtlsCPUMicros"`
-	StreamPerSecond    float64 `json:"streamPerSecond"`
-	StreamRatio        float64 `json:"streamRatio"`
-	StreamP50Millis    float64 `json:"streamP50Millis"`
-	StreamP99Millis    float64 `json:"streamP99Millis"`
-	StreamCPUMicros    float64 `json:"streamCPUMicros"`
-	LoadsPerCommit     float64 `json:"loadsPerCommit"`
+	Callers           int     `json:"callers"`
+	Rounds            int     `json:"rounds"`
+	BareLoopPerSecond float64 `json:"bareLoopPerSecond"`
+	BareLoopThreads   int     `json:"bareLoopThreads"`
+	InProcess         figures `json:"inProcess"`
+	Unsealed          figures `json:"unsealed"`
+	MTLS              figures `json:"mtls"`
+	Stream            figures `json:"stream"`
+	LoadsPerCommit    float64 `json:"loadsPerCommit"`
+}
+
+// figures are of one way to the signer.
+type figures struct {
+	PerSecond float64 `json:"perSecond"`
+	Ratio     float64 `json:"ratio"` // to the bare loop
+	P50Millis float64 `json:"p50Millis"`
+	P99Millis float64 `json:"p99Millis"`
+	CPUMicros float64 `json:"cpuMicros"` // of one load, all processors together
 }
 
 // Run measures and prints.
@@ -96,10 +90,6 @@ func (c *benchLoadCmd) Run(ctx context.Context) error {
 }
 
 func (c *benchLoadCmd) measure(ctx context.Context, cfg *config.Config, folder devFolder, log *slog.Logger) (f loadFigures, err error) {
-	f.Callers = c.Callers
-	if err := f.bare(ctx, cfg, c.For, log); err != nil {
-		return f, err
-	}
 	n, err := newNode(ctx, cfg, log)
 	if err != nil {
 		return f, err
@@ -109,138 +99,42 @@ func (c *benchLoadCmd) measure(ctx context.Context, cfg *config.Config, folder d
 			err = closed
 		}
 	}()
-	deck, err := newDeck()
+	b := &loadBench{node: n, callers: c.Callers, length: c.For / time.Duration(c.Rounds)}
+	if b.deck, err = newDeck(); err != nil {
+		return f, err
+	}
+	if b.bare, err = newBareCourse(ctx, cfg, n.token); err != nil {
+		return f, err
+	}
+	end, err := b.serve(ctx, folder)
 	if err != nil {
 		return f, err
 	}
-	if err := c.inProcess(ctx, n, deck, &f); err != nil {
+	defer end()
+	for range c.Rounds {
+		if err := b.round(ctx); err != nil {
+			return f, err
+		}
+	}
+	if err := b.last(ctx, c.For, c.Profile); err != nil {
 		return f, err
 	}
-	n.endSealing()
-	if err := c.unsealed(ctx, n, deck, &f); err != nil {
-		return f, err
-	}
-	n.seal(ctx)
-	return f, c.overMTLS(ctx, n, deck, folder, &f)
-}
-
-// bare measures the loop that makes the same PKCS#11 calls and nothing else, and keeps the best of one to four threads.
-func (f *loadFigures) bare(ctx context.Context, cfg *config.Config, length time.Duration, log *slog.Logger) error {
-	c, spec, path, err := bareConfig(cfg, log)
-	if err != nil {
-		return err
-	}
-	const probe = 2000
-	for threads := 1; threads <= 4; threads++ {
-		rate, err := hsm.BareLoad(ctx, c, spec.Label, path, probe, threads)
-		if err != nil {
-			return err
-		}
-		n := int(rate * length.Seconds() / 4)
-		if rate, err = hsm.BareLoad(ctx, c, spec.Label, path, max(n, probe), threads); err != nil {
-			return err
-		}
-		if rate > f.BareLoopPerSecond {
-			f.BareLoopPerSecond, f.BareLoopThreads = rate, threads
-		}
-	}
-	return nil
-}
-
-// inProcess measures the signer's own operation: permission, token, durable record, and the sealer beside it.
-func (c *benchLoadCmd) inProcess(ctx context.Context, n *node, deck *deck, f *loadFigures) error {
-	stop, err := profile(c.Profile)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	before := n.store.Stats().Groups.Load()
-	run, err := c.authorize(ctx, n, deck)
-	if err != nil {
-		return err
-	}
-	f.InProcessPerSecond = run.perSecond()
-	f.InProcessRatio = f.InProcessPerSecond / f.BareLoopPerSecond
-	f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
-	f.LoadsPerCommit = float64(run.count()) / float64(n.store.Stats().Groups.Load()-before)
-	return nil
-}
-
-// unsealed measures the same while nothing is sealed: what the sealer costs is the difference.
-func (c *benchLoadCmd) unsealed(ctx context.Context, n *node, deck *deck, f *loadFigures) error {
-	run, err := c.authorize(ctx, n, deck)
-	if err != nil {
-		return err
-	}
-	f.UnsealedPerSecond = run.perSecond()
-	f.UnsealedRatio = f.UnsealedPerSecond / f.BareLoopPerSecond
-	f.UnsealedP50Millis, f.UnsealedP99Millis, f.UnsealedCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
-	return nil
-}
-
-func (c *benchLoadCmd) authorize(ctx context.Context, n *node, deck *deck) (lap, error) {
-	caller, err := n.signer.Identify(ctx, []string{platformIdentity})
-	if err != nil {
-		return lap{}, err
-	}
-	return deck.run(ctx, c.Callers, c.For, func(ctx context.Context, r signer.LoadRequest) (string, error) {
-		a, err := n.signer.AuthorizeLoad(ctx, caller, r)
-		return string(a.Outcome), err
-	})
-}
-
-// overMTLS measures the same over gRPC, TLS 1.3 and client certificates, with the client in this process.
-func (c *benchLoadCmd) overMTLS(ctx context.Context, n *node, deck *deck, folder devFolder, f *loadFigures) error {
-	public, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	handler := rpc.NewHandler(rpc.Config{
-		Signer: n.signer, Peers: n.peers, Metrics: n.metrics, Log: n.log, Timeout: n.config.RequestTimeout,
-		Admission: n.shares,
-	})
-	server := rpc.NewServer(handler, n.log)
-	go func() { _ = server.ServeTLS(public, "", "") }()
-	defer server.Close() //nolint:errcheck // the end of a measurement
-
-	clients, err := benchClients(c.Callers, clientFlags{Server: "https://" + public.Addr().String(), TLS: folder.path("tls"), As: "platform"})
-	if err != nil {
-		return err
-	}
-	run, err := deck.run(ctx, c.Callers, c.For, clients.authorize)
-	if err != nil {
-		return err
-	}
-	f.MTLSPerSecond = run.perSecond()
-	f.MTLSRatio = f.MTLSPerSecond / f.BareLoopPerSecond
-	f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
-
-	ctx, cancel := context.WithCancel(ctx) // ends the streams
-	defer cancel()
-	streams, err := openPipes(ctx, clients)
-	if err != nil {
-		return err
-	}
-	if run, err = deck.run(ctx, c.Callers, c.For, streams.authorize); err != nil {
-		return err
-	}
-	f.StreamPerSecond = run.perSecond()
-	f.StreamRatio = f.StreamPerSecond / f.BareLoopPerSecond
-	f.StreamP50Millis, f.StreamP99Millis, f.StreamCPUMicros = run.millis(50), run.millis(99), run.cpuMicros()
-	return nil
+	f = b.figures()
+	f.Callers, f.Rounds = c.Callers, c.Rounds
+	return f, nil
 }
 
 func (f loadFigures) print(out io.Writer) {
-	fmt.Fprintf(out, "load, 3DES, TOKEN, durable record, %d callers\n\n", f.Callers)
+	fmt.Fprintf(out, "load, 3DES, TOKEN, durable record, %d callers, %d rounds\n\n", f.Callers, f.Rounds)
 	fmt.Fprintf(out, "%-31s %8s %7s %8s %8s %11s\n", "", "loads/s", "ratio", "p50 ms", "p99 ms", "cpu µs/load")
 	bare := fmt.Sprintf("bare PKCS#11 loop, %d threads", f.BareLoopThreads)
 	fmt.Fprintf(out, "%-31s %8.0f %7s\n", bare, f.BareLoopPerSecond, "1.00")
-	row := func(name string, rate, ratio, p50, p99, cpu float64) {
-		fmt.Fprintf(out, "%-31s %8.0f %7.2f %8.2f %8.2f %11.0f\n", name, rate, ratio, p50, p99, cpu)
+	row := func(name string, m figures) {
+		fmt.Fprintf(out, "%-31s %8.0f %7.2f %8.2f %8.2f %11.0f\n", name, m.PerSecond, m.Ratio, m.P50Millis, m.P99Millis, m.CPUMicros)
 	}
-	row("AuthorizeLoad in process", f.InProcessPerSecond, f.InProcessRatio, f.InProcessP50Millis, f.InProcessP99Millis, f.InProcessCPUMicros)
-	row("the same, not sealed", f.UnsealedPerSecond, f.UnsealedRatio, f.UnsealedP50Millis, f.UnsealedP99Millis, f.UnsealedCPUMicros)
-	row("AuthorizeLoad over mTLS, unary", f.MTLSPerSecond, f.MTLSRatio, f.MTLSP50Millis, f.MTLSP99Millis, f.MTLSCPUMicros)
-	row("AuthorizeLoad over Transact", f.StreamPerSecond, f.StreamRatio, f.StreamP50Millis, f.StreamP99Millis, f.StreamCPUMicros)
+	row("AuthorizeLoad in process", f.InProcess)
+	row("the same, not sealed", f.Unsealed)
+	row("AuthorizeLoad over mTLS, unary", f.MTLS)
+	row("AuthorizeLoad over Transact", f.Stream)
 	fmt.Fprintf(out, "\n%.1f loads in one commit\n", f.LoadsPerCommit)
 }

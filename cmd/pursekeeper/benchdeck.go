@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -20,7 +19,6 @@ import (
 	v1 "github.com/pursekeeper/pursekeeper/api/pursekeeper/v1"
 	"github.com/pursekeeper/pursekeeper/api/pursekeeper/v1/pursekeeperv1connect"
 	"github.com/pursekeeper/pursekeeper/crypto/suite"
-	"github.com/pursekeeper/pursekeeper/hsm"
 	"github.com/pursekeeper/pursekeeper/internal/config"
 	"github.com/pursekeeper/pursekeeper/internal/devpki"
 	"github.com/pursekeeper/pursekeeper/keyderive"
@@ -90,26 +88,45 @@ func (d *deck) request(ctx context.Context, factor keyderive.Factor) (signer.Loa
 	}, err
 }
 
-// lap is one measurement.
+// lap is one measurement, or several of the same kind together.
 type lap struct {
 	times   [][]time.Duration // of each caller
 	elapsed time.Duration
 	cpu     time.Duration // of the whole process, on all cores
 }
 
-// run lets callers call as fast as they are answered, for about length. A first short lap tells how many requests to deal.
-func (d *deck) run(
-	ctx context.Context, callers int, length time.Duration, call func(context.Context, signer.LoadRequest) (outcome string, err error),
-) (lap, error) {
+// add makes another lap part of l.
+func (l *lap) add(other lap) {
+	l.times = append(l.times, other.times...)
+	l.elapsed += other.elapsed
+	l.cpu += other.cpu
+}
+
+// course is what is measured one way: round by round, its laps together.
+type course struct {
+	call func(context.Context, signer.LoadRequest) (outcome string, err error)
+	lap
+}
+
+// run lets callers call as fast as they are answered, for about length, and adds the lap. Before the first, short ones tell how many
+// requests to deal.
+func (c *course) run(ctx context.Context, d *deck, callers int, length time.Duration) error {
 	n := 4 * callers
+	if c.count() > 0 {
+		n = int(c.perSecond() * length.Seconds())
+	}
 	for {
 		requests, err := d.deal(ctx, n)
 		if err != nil {
-			return lap{}, err
+			return err
 		}
-		measured, err := race(ctx, callers, requests, call)
-		if err != nil || measured.elapsed > length/2 {
-			return measured, err
+		measured, err := race(ctx, callers, requests, c.call)
+		if err != nil {
+			return err
+		}
+		if c.count() > 0 || measured.elapsed > length/2 {
+			c.add(measured)
+			return nil
 		}
 		n = int(measured.perSecond() * min(length, 4*max(measured.elapsed, length/20)).Seconds())
 	}
@@ -156,6 +173,10 @@ func (l lap) perSecond() float64 { return float64(l.count()) / l.elapsed.Seconds
 
 // cpuMicros is the processor time of one load, all cores together: it is steadier than a rate on a busy machine.
 func (l lap) cpuMicros() float64 { return float64(l.cpu.Microseconds()) / float64(l.count()) }
+
+func (l lap) figures(bare float64) figures {
+	return figures{PerSecond: l.perSecond(), Ratio: l.perSecond() / bare, P50Millis: l.millis(50), P99Millis: l.millis(99), CPUMicros: l.cpuMicros()}
+}
 
 // processCPU is the processor time that this process has used.
 func processCPU() time.Duration {
@@ -212,19 +233,16 @@ func loadMessage(r signer.LoadRequest) *v1.AuthorizeLoadRequest {
 	}
 }
 
-// bareConfig is the token of a configuration with the demonstration load key alone.
-func bareConfig(cfg *config.Config, log *slog.Logger) (hsm.Config, hsm.KeySpec, keyderive.Path, error) {
+// bareKey is the label of the demonstration load key, and its issuer levels.
+func bareKey(cfg *config.Config) (label string, path keyderive.Path, err error) {
 	for _, set := range cfg.KeySets {
 		for _, key := range set.Keys {
 			if set.Name == "demo" && key.Kind == keyderive.KindLoad {
-				c, err := tokenConfig(cfg, log)
-				spec := keySpec(set, key)
-				c.Keys = []hsm.KeySpec{spec}
-				return c, spec, set.Issuer.Fixed, err
+				return keySpec(set, key).Label, set.Issuer.Fixed, nil
 			}
 		}
 	}
-	return hsm.Config{}, hsm.KeySpec{}, keyderive.Path{}, errors.New("bug: the development signer has no demonstration load key")
+	return "", keyderive.Path{}, errors.New("bug: the development signer has no demonstration load key")
 }
 
 // profile starts a CPU profile into a file; "" is none.

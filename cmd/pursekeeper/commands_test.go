@@ -65,14 +65,19 @@ func TestDemo(t *testing.T) {
 func TestBenchLoad(t *testing.T) {
 	status, out := run(t, []string{"bench", "load", "--for", "200ms", "--json", "--callers", "16"}, temporary(t))
 	require.Zero(t, status, out)
-	var figures map[string]float64
-	require.NoError(t, json.Unmarshal([]byte(out), &figures), out)
-	for _, name := range []string{"callers", "bareLoopPerSecond", "bareLoopThreads", "inProcessPerSecond", "inProcessRatio", "inProcessP50Millis",
-		"inProcessP99Millis", "mtlsPerSecond", "mtlsRatio", "mtlsP50Millis", "mtlsP99Millis", "streamPerSecond", "streamRatio", "streamP50Millis", "streamP99Millis", "loadsPerCommit"} {
-		assert.Positive(t, figures[name], name)
+	var f loadFigures
+	require.NoError(t, json.Unmarshal([]byte(out), &f), out)
+	assert.Equal(t, 16, f.Callers)
+	assert.Equal(t, 5, f.Rounds)
+	assert.Positive(t, f.BareLoopThreads)
+	assert.Positive(t, f.LoadsPerCommit)
+	for name, m := range map[string]figures{"in process": f.InProcess, "unsealed": f.Unsealed, "mTLS": f.MTLS, "Transact": f.Stream} {
+		assert.Positive(t, m.PerSecond, name)
+		assert.InDelta(t, m.PerSecond/f.BareLoopPerSecond, m.Ratio, 1e-9, name)
+		assert.Positive(t, m.P50Millis, name)
+		assert.GreaterOrEqual(t, m.P99Millis, m.P50Millis, name)
+		assert.Positive(t, m.CPUMicros, name)
 	}
-	assert.InDelta(t, figures["mtlsPerSecond"]/figures["bareLoopPerSecond"], figures["mtlsRatio"], 1e-9)
-	assert.GreaterOrEqual(t, figures["mtlsP99Millis"], figures["mtlsP50Millis"])
 }
 
 func TestBenchLoadForPeople(t *testing.T) {
