@@ -96,9 +96,9 @@ func (g *generation) postBatch(e *entry, p *parent) error {
 		defer func() {
 			if panicked := recover(); panicked != nil { // nobody waits for the job: who waits for a card key hears of it here
 				err := fmt.Errorf("%w: %v", errBatch, panicked)
+				g.token.log.Error("card keys not made", "key", e.spec.Label, "error", err)
 				answer(taken, nil, err)
 				answer(p.batch.take(maxAll), nil, err)
-				g.token.log.Error("card keys not made", "key", e.spec.Label, "error", err)
 			}
 		}()
 		for {

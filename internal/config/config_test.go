@@ -153,7 +153,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, []policy.Client{{Name: "platform", Identity: "spiffe://pursekeeper.example/platform", Role: policy.Platform,
 		KeySets: []string{"demo", "demo-sm4"}, MaxAmountFen: 100000}}, c.Clients)
 
-	assert.Equal(t, hsm.Profile{Name: "softhsm", Tested: true}, c.Token.Profile)
+	assert.Equal(t, hsm.Profile{Name: "softhsm", Tested: true, Serial: true}, c.Token.Profile)
 
 	demo, sm4 := c.KeySets[0], c.KeySets[1]
 	assert.Equal(t, []any{"demo", suite.TDES, "Asia/Shanghai", 9, map[int]int{2: 1}},
