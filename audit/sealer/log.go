@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -238,10 +239,22 @@ func (s *Sealer) drop(files []tiles.File) error {
 	return nil
 }
 
+// room is how many bytes the first of lines take in the bundle that the next of them is in.
+func (l *log) room(lines [][]byte) (bytes int) {
+	_, width := tiles.Level(0, l.edge.Size())
+	for _, line := range lines[:min(len(lines), tiles.Width-width)] {
+		bytes += 2 + len(line)
+	}
+	return bytes
+}
+
 // add appends entries to the tree and returns the tiles and bundles that are new.
 func (l *log) add(lines [][]byte) (files []tiles.File, err error) {
 	bundle := bytes.Clone(l.tail)
-	for _, line := range lines {
+	for i, line := range lines {
+		if room := cap(bundle) - len(bundle); room < 2+len(line) {
+			bundle = slices.Grow(bundle, l.room(lines[i:]))
+		}
 		if bundle, err = tiles.AppendEntry(bundle, line); err != nil {
 			return nil, refuse("entry %d: %w", l.edge.Size(), err)
 		}
