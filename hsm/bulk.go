@@ -28,9 +28,11 @@ func (k *Key) LendCards(ctx context.Context, path keyderive.Path, cards []keyder
 		return g.lendManySealed(ctx, e, path, cards, use)
 	case e.spec.Boundary != keyderive.BoundaryCard:
 		return fmt.Errorf("key %q: many cards at once: boundary %v: %w", e.spec.Label, e.spec.Boundary, keyderive.ErrUnsupported)
-	case path.Len() != e.spec.IssuerLevels:
-		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
-	case path.Len() > 0 && e.right == mayEncrypt:
+	}
+	if err := e.checkLevels(path); err != nil {
+		return err
+	}
+	if path.Len() > 0 && e.right == mayEncrypt {
 		return g.lendManyWithoutDerivation(ctx, e, path, cards, use)
 	}
 	p, err := g.parent(ctx, e, path)

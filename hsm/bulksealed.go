@@ -2,7 +2,6 @@ package hsm
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/pursekeeper/pursekeeper/keyderive"
 )
@@ -15,8 +14,8 @@ const cardsOfOneUnsealing = 256
 func (g *generation) lendManySealed(ctx context.Context, e *entry, path keyderive.Path, cards []keyderive.Factor,
 	use func(i int, card keyderive.Card) error,
 ) error {
-	if path.Len() != e.spec.IssuerLevels {
-		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
+	if err := e.checkLevels(path); err != nil {
+		return err
 	}
 	for from := 0; from < len(cards); from += cardsOfOneUnsealing {
 		some := cards[from:min(from+cardsOfOneUnsealing, len(cards))]

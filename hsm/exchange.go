@@ -40,11 +40,11 @@ func (k *Key) Exchange(ctx context.Context, path keyderive.Path, x keyderive.Exc
 	}
 	defer e.drop()
 	proof, issue := x.Padded(e.spec.Algorithm)
-	switch {
-	case e.spec.Boundary != keyderive.BoundaryToken || max(len(proof), len(issue)) > longestText:
+	if e.spec.Boundary != keyderive.BoundaryToken || max(len(proof), len(issue)) > longestText {
 		return keyderive.MAC{}, fmt.Errorf("key %q: exchange at once: %w", e.spec.Label, keyderive.ErrUnsupported)
-	case path.Len() != e.spec.IssuerLevels:
-		return keyderive.MAC{}, fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
+	}
+	if err := e.checkLevels(path); err != nil {
+		return keyderive.MAC{}, err
 	}
 	if err := mayBecome(&e.spec, depthCard, keyderive.ToDerive); err != nil {
 		return keyderive.MAC{}, err

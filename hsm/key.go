@@ -56,8 +56,8 @@ func (k *Key) Lend(ctx context.Context, path keyderive.Path, use func(keyderive.
 }
 
 func (g *generation) lend(ctx context.Context, e *entry, path keyderive.Path, use func(keyderive.Unit) error) error {
-	if path.Len() != e.spec.IssuerLevels {
-		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
+	if err := e.checkLevels(path); err != nil {
+		return err
 	}
 	return g.lendAt(ctx, e, path, use)
 }

@@ -37,6 +37,14 @@ const maxLevelKeys = 1024
 
 var errAllInUse = errors.New("all issuer-level keys are in use")
 
+// checkLevels refuses levels of another number than the key set's.
+func (e *entry) checkLevels(path keyderive.Path) error {
+	if path.Len() != e.spec.IssuerLevels {
+		return fmt.Errorf("key %q: %d issuer levels, the key set has %d", e.spec.Label, path.Len(), e.spec.IssuerLevels)
+	}
+	return nil
+}
+
 // parent finds the key at levels, or has the anchor derive it; callers that ask at once share one derivation. The caller
 // gives it back with drop.
 func (g *generation) parent(ctx context.Context, e *entry, path keyderive.Path) (*parent, error) {

@@ -40,14 +40,8 @@ func scanRequest(row scanner) (r ChangeRequest, err error) {
 	return r, nil
 }
 
-// Custody returns the catalogue; of a store without officers the zero Custody.
-func (s *Database) Custody(ctx context.Context) (c Custody, err error) {
-	err = s.row(ctx, `SELECT revision, document FROM custody WHERE one = 1`).Scan(&c.Revision, &c.Document)
-	if err != nil || c.Revision == 0 {
-		return Custody{}, readError(err)
-	}
-	return c, nil
-}
+// Custody returns the catalogue; of a store without officers, which are revision 0, the zero Custody.
+func (s *Database) Custody(ctx context.Context) (Custody, error) { return s.CustodyOtherThan(ctx, 0) }
 
 // CustodyOtherThan is Custody without the document where its revision is the known one.
 func (s *Database) CustodyOtherThan(ctx context.Context, known uint64) (c Custody, err error) {

@@ -243,7 +243,7 @@ func (s *Sealer) drop(files []tiles.File) error {
 func (l *log) room(lines [][]byte) (bytes int) {
 	_, width := tiles.Level(0, l.edge.Size())
 	for _, line := range lines[:min(len(lines), tiles.Width-width)] {
-		bytes += 2 + len(line)
+		bytes += tiles.EntrySize(line)
 	}
 	return bytes
 }
@@ -252,7 +252,7 @@ func (l *log) room(lines [][]byte) (bytes int) {
 func (l *log) add(lines [][]byte) (files []tiles.File, err error) {
 	bundle := bytes.Clone(l.tail)
 	for i, line := range lines {
-		if room := cap(bundle) - len(bundle); room < 2+len(line) {
+		if cap(bundle)-len(bundle) < tiles.EntrySize(line) {
 			bundle = slices.Grow(bundle, l.room(lines[i:]))
 		}
 		if bundle, err = tiles.AppendEntry(bundle, line); err != nil {

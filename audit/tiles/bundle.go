@@ -20,6 +20,9 @@ func AppendEntry(bundle, entry []byte) ([]byte, error) {
 	return append(binary.BigEndian.AppendUint16(bundle, uint16(len(entry))), entry...), nil
 }
 
+// EntrySize is how many bytes AppendEntry appends.
+func EntrySize(entry []byte) int { return 2 + len(entry) }
+
 var errCut = errors.New("the bundle ends within an entry")
 
 // SplitBundle returns the entries of a bundle, which are parts of it. It takes up to one more than a full bundle has, so that a

@@ -83,7 +83,7 @@ func (t Tile) first(full []byte) ([]byte, error) {
 	}
 	n := 0
 	for _, e := range entries[:min(len(entries), t.Width)] {
-		n += 2 + len(e)
+		n += EntrySize(e)
 	}
 	return full[:n], nil
 }

@@ -147,12 +147,9 @@ func (b *loadBench) allSealed(ctx context.Context) error {
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for {
-		_, entries, err := b.node.store.Sealing(ctx)
-		if err != nil {
+		sealed, entries, err := b.node.store.Sealing(ctx)
+		if err != nil || sealed.Size >= entries {
 			return err
-		}
-		if status := b.node.sealingStatus(); status.Sealed >= entries {
-			return nil
 		}
 		select {
 		case <-look.C:
